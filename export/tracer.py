@@ -1,0 +1,234 @@
+"""Runs a module once on Proxies and records what it does."""
+
+import contextlib
+import types
+
+import jittor as jt
+import numpy as np
+
+from export import context
+from export.errors import ExportError, refusal
+from export.graph import Graph
+from export.inputs import Input, symbol_values
+from export.location import module_path, user_line
+from export.patching import patched
+from export.proxy import Proxy, at
+from export.refusals import why_not
+from export.symbolic import Sym
+
+_UNREACHED = "a traced Var reached C code through a reference that the exporter cannot exchange (a closure or a default " \
+             "argument)"
+
+
+class Trace:
+    """One trace: the graph so far, which module runs, and what had to be assumed about dynamic sizes.
+
+    assumptions: texts such as "vit.py:31: x.shape[2] % 7 > 0 is False"
+    """
+
+    def __init__(self, model: jt.Module, inputs: list[Input], opset: int):
+        self.graph = Graph(opset)
+        self.assumptions: list[str] = []
+        self._model = model
+        self._inputs = inputs
+        self._paths = {}
+        self._stack = []
+        self._axes = symbol_values(inputs)
+        self._symbols = {}
+        self._dim_names = {}
+
+    def run(self, output_names: list[str] | None) -> Graph:
+        """Trace the model and return its graph. output_names: None for "output", or "output_0", ... or a dict's keys."""
+        if context.active is not None:
+            raise RuntimeError("a trace is already running in this process")
+        proxies = [self._input(spec) for spec in self._inputs]
+        self._name_parameters()
+        modules = list(self._model.modules())
+        context.active = self
+        try:
+            # The innermost is undone first: `execute`s are put back before the modules' attributes.
+            with jt.no_grad(), evaluation(self._model), patched(self, modules):
+                outputs = self._run_the_users_model(proxies)
+                self._record_outputs(outputs, output_names)
+        finally:
+            context.active = None
+        return self.graph
+
+    def _input(self, spec):
+        first, second = (jt.empty(spec.sizes(values), spec.dtype) for values in self._axes_values())
+        self.graph.inputs.append(spec.name)
+        for axis, symbol in spec.dynamic.items():
+            pair = self._axes[symbol]
+            self._symbols.setdefault(pair, ("size", spec.name, axis))
+            self._dim_names[pair] = symbol
+        proxy = Proxy(first, second, spec.name)
+        self._note(proxy)
+        return proxy
+
+    def _axes_values(self):
+        return ({symbol: pair[which] for symbol, pair in self._axes.items()} for which in (0, 1))
+
+    def _name_parameters(self):
+        state = self._model.state_dict()
+        jt.sync(list(state.values()), False, False)  # now, so that a lazy random initialisation is the same to everybody
+        for key, var in state.items():
+            self.graph.name_parameter(key, var)
+        for key, module in self._model.named_modules():
+            self._paths.setdefault(id(module), key)
+            for name, var in vars(module).items():
+                if type(var) is jt.Var:  # what the state dict leaves out: names with a "_", buffers that do not persist
+                    self.graph.name_parameter(f"{key}.{name}".lstrip("."), var)
+        taken = set(self.graph.inputs) & set(state)
+        if taken:
+            raise ExportError("the inputs", f"{', '.join(sorted(taken))} is the name of a parameter too",
+                              "name the input differently")
+
+    def _run_the_users_model(self, proxies):
+        code = self._model.execute.__code__
+        names = code.co_varnames[:code.co_argcount + code.co_kwonlyargcount]
+        if all(name in names for name in self.graph.inputs):
+            return self._model(**dict(zip(self.graph.inputs, proxies)))
+        return self._model(*proxies)
+
+    def _record_outputs(self, outputs, names):
+        found = _flatten_outputs(outputs)
+        names = names or [name for name, _ in found]
+        if len(names) != len(found):
+            raise ExportError("the outputs", f"the model returns {len(found)}, and {len(names)} names were given: "
+                              f"{', '.join(names)}")
+        for name, (place, output) in zip(names, found):
+            if type(output) is not Proxy:
+                raise ExportError(f"{place} of the model", f"it is a {type(output).__name__} that depends on no input",
+                                  "return only Vars that are computed from the inputs")
+            if name in self.graph.inputs or name in self.graph.outputs:
+                raise ExportError(f"{place} of the model", f"the name {name} is taken", "name the outputs (--output)")
+            self.graph.add_output(name, output.tensor)
+            self._note(Proxy(output.first, output.second, name))
+
+    # What the patched Jittor calls.
+
+    def call(self, rule, original, args, kwargs):
+        """The result of `original` on traced arguments, by its rule."""
+        if rule.rewrites:
+            result = rule.function(*args, **kwargs)
+        else:
+            first, second = (original(*at(args, which), **at(kwargs, which)) for which in (0, 1))
+            several = isinstance(first, (list, tuple))
+            if several and len(first) != len(second):
+                raise refusal(rule.name, "it returns a different number of Vars at different sizes of a dynamic axis",
+                              "make the axis static (--dynamic)")
+            out = [Proxy(a, b, None) for a, b in zip(first, second)] if several else Proxy(first, second, None)
+            result = rule.function(self.graph, out, *args, **kwargs)
+            if result is not NotImplemented:
+                names = result if several else [result]
+                for proxy, name in zip(out if several else [out], names):
+                    proxy.tensor = name
+                    self._note(proxy)
+                return type(first)(out) if several else out
+        if result is not NotImplemented:
+            return result
+        if not isinstance(original, types.FunctionType):
+            raise refusal(rule.name, "the exporter has no rule for these arguments")
+        return original(*args, **kwargs)
+
+    def refuse_operator(self, name):
+        raise refusal(name, *why_not(name))
+
+    @contextlib.contextmanager
+    def inside(self, module):
+        """While active, `module` is the one that runs."""
+        path = self._paths.get(id(module))
+        if path is None:  # made during the run
+            parent = self._stack[-1][0] if self._stack else ""
+            path = f"{parent}.{type(module).__name__}".lstrip(".")
+        self._stack.append((path, type(module).__name__))
+        self.graph.scope = path
+        try:
+            yield
+        except ExportError:
+            raise
+        except Exception as error:
+            self._explain(error)
+            raise
+        finally:
+            self._stack.pop()
+            self.graph.scope = self._stack[-1][0] if self._stack else ""
+
+    def where(self) -> str:
+        """The module that runs, as "encoder.blocks[2].attn (Attention)"."""
+        if not self._stack:
+            return ""
+        path, kind = self._stack[-1]
+        return f"{module_path(path)} ({kind})" if path else kind
+
+    def _explain(self, error):
+        """Say where an error of the model itself (or of Jittor) arose; one about a Proxy in C code becomes ours."""
+        if isinstance(error, (TypeError, RuntimeError)) and "Proxy" in str(error):
+            raise refusal("a C operator", _UNREACHED, "call it as jt.name(x) or x.name()") from error
+        if not getattr(error, "__notes__", None):
+            error.add_note(f"while exporting {self.where()}")
+
+    def assume(self, text):
+        line = user_line().rpartition(": ")[0] or self.where()
+        text = f"{line}: {text}"
+        if text not in self.assumptions:
+            self.assumptions.append(text)
+
+    def size(self, proxy, axis):
+        """The size of a Proxy's axis: an int, or a Sym where the two traces differ."""
+        first, second = int(proxy.first.shape[axis]), int(proxy.second.shape[axis])
+        if first == second:
+            return first
+        return Sym(first, second, self._symbols.get((first, second), ("size", proxy.tensor, axis)))
+
+    def size_name(self, tensor, axis):
+        for pair, recipe in self._symbols.items():
+            if recipe == ("size", tensor, axis):
+                return self._dim_names[pair]
+        return f"{tensor}.shape[{axis}]"
+
+    def _note(self, proxy):
+        """Keep what Jittor knows of a tensor: the finished graph is checked against it."""
+        first, second = list(proxy.first.shape), list(proxy.second.shape)
+        if len(first) != len(second) or str(proxy.first.dtype) != str(proxy.second.dtype):
+            raise refusal("an operation", f"its result has shape {first} at one size of the dynamic axes and {second} at "
+                          "another")
+        if proxy.tensor not in self.graph.values:
+            dims = tuple(a if a == b else self._dim_names.get((a, b)) for a, b in zip(first, second))
+            self.graph.values[proxy.tensor] = (_dtype(proxy), dims)
+
+
+def _dtype(proxy) -> str:
+    name = str(proxy.dtype)
+    try:
+        return np.dtype(name).name
+    except TypeError as error:
+        raise refusal(f"{name} Vars", "ONNX engines on the CPU have no such type", "export the model in float32") from error
+
+
+def _flatten_outputs(outputs):
+    """What a model returns, as (name, Var) pairs. A None among them is left out."""
+    if isinstance(outputs, jt.Var):
+        return [("output", outputs)]
+    if isinstance(outputs, dict):
+        pairs = list(outputs.items())
+    elif isinstance(outputs, (list, tuple)):
+        pairs = [(f"output_{i}", output) for i, output in enumerate(outputs)]
+    else:
+        pairs = [("output", outputs)]
+    return [(name, output) for name, output in pairs if output is not None]
+
+
+@contextlib.contextmanager
+def evaluation(model: jt.Module):
+    """The model in eval mode for a while; afterwards every module has the attributes it had, its mode among them."""
+    modules = list(model.modules())
+    before = [dict(vars(module)) for module in modules]
+    try:
+        for module in modules:
+            module.is_train = False
+        yield model
+    finally:
+        for module, attributes in zip(modules, before):
+            vars(module).clear()
+            vars(module).update(attributes)

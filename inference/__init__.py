@@ -1,0 +1,1 @@
+"""The runtime: images and boxes in, masks out. On the CPU path it needs numpy and one engine, nothing else."""

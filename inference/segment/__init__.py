@@ -1,0 +1,48 @@
+"""Ways of segmenting a case: each takes a Case and returns its label image."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from inference.case import Case, CaseError
+from inference.engines import open_engine
+from inference.weights import find_model
+
+Segmenter = Callable[[Case], np.ndarray]
+
+
+def open_segmenter(model: str = "roi", engine: str = "openvino", backend: str = "cpu") -> Segmenter:
+    """What segments a case with `model`: a function from a Case to labels, unsigned integers of its spatial shape, 0
+    background, object i of its boxes is i + 1.
+
+    roi      roi2d for images, roi3d for volumes; each is loaded when the first case needs it
+    roi2d    volumes too, slice by slice
+    roi3d    volumes alone; an image raises CaseError
+
+    Raises WeightsError for an unknown model, EngineError for an engine that cannot run here.
+    """
+    from inference.segment.roi import RoiSegmenter
+    from inference.segment.slices import SliceSegmenter
+
+    loaded: dict[str, Segmenter] = {}
+
+    def load(name: str) -> RoiSegmenter:
+        if name not in loaded:
+            loaded[name] = RoiSegmenter(open_engine(engine, find_model(name), backend))
+        return loaded[name]
+
+    if model == "roi":
+        find_model("roi2d"), find_model("roi3d")
+        return lambda case: load(f"roi{case.ndim}d")(case)
+    if find_model(model).family == "roi2d":
+        planar = load(model)
+        sliced = SliceSegmenter(planar)
+        return lambda case: planar(case) if case.ndim == 2 else sliced(case)
+    volumetric = load(model)
+
+    def segment(case: Case) -> np.ndarray:
+        if case.ndim == 2:
+            raise CaseError(f"{case.name}.npz: model {model} must have a volume; got an image with boxes (N, 4)")
+        return volumetric(case)
+
+    return segment

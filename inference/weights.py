@@ -1,0 +1,77 @@
+"""The manifest of weights: which models there are and where their files lie. `weights/manifest.json` in the repository."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+
+class WeightsError(ValueError):
+    """Weights that cannot be used. The text names the manifest or file, the rule and the value."""
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """A model of the manifest.
+
+    name    how `--model` calls it
+    family  which network it is, and so how it is fed: roi2d, roi3d, ...
+    folder  the weights folder
+    files   role (openvino, openvino_bin, onnxruntime, jittor) to path inside the folder
+    bytes   path inside the folder to the file's size in bytes, where the manifest says so
+    """
+
+    name: str
+    family: str
+    folder: Path
+    files: dict[str, str]
+    bytes: dict[str, int]
+
+    def path(self, role: str) -> Path:
+        """Where the file of `role` lies. Raises WeightsError where it is not listed, not there or not whole."""
+        if role not in self.files:
+            raise WeightsError(f"model {self.name} must have a file for {role}; got {_listed(self.files)}")
+        path = self.folder / self.files[role]
+        if not path.is_file():
+            raise WeightsError(f"model {self.name} must have its {role} file at {path}; there is none: put it there, "
+                               "or set WEIGHTS to the folder that has it")
+        size, expected = path.stat().st_size, self.bytes.get(self.files[role])
+        if expected is not None and size != expected:
+            raise WeightsError(f"{path} must have the {expected} bytes of the manifest; got {size}: fetch it again")
+        return path
+
+
+def weights_folder() -> Path:
+    """The folder in the environment's WEIGHTS, else the repository's `weights/`."""
+    return Path(os.environ.get("WEIGHTS") or Path(__file__).resolve().parent.parent / "weights")
+
+
+def find_model(name: str) -> ModelFiles:
+    """The model called `name`. Raises WeightsError where the manifest cannot be read or does not know it."""
+    manifest = weights_folder() / "manifest.json"
+    try:
+        models = {
+            entry["name"]: ModelFiles(entry["name"], entry["family"], manifest.parent, dict(entry["files"]),
+                                      dict(entry.get("bytes", {})))
+            for entry in json.loads(manifest.read_bytes())["models"]
+        }
+        strays = [path for path in models[name].files.values() if _leaves(path)] if name in models else []
+    except OSError as error:
+        raise WeightsError(f"{manifest} must list the models; got {error.strerror}: set WEIGHTS to the folder that has "
+                           "it") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WeightsError(f"{manifest} must be JSON, models each with a name, a family and files; got "
+                           f"{type(error).__name__}: {error}") from error
+    if name not in models:
+        raise WeightsError(f"model must be one of {_listed(models)}; got {name}")
+    if strays:
+        raise WeightsError(f"{manifest}: files of model {name} must lie inside its folder; got {strays[0]}")
+    return models[name]
+
+
+def _leaves(path: str) -> bool:
+    return PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts
+
+
+def _listed(names) -> str:
+    return ", ".join(sorted(names)) or "none"

@@ -1,0 +1,81 @@
+"""The roi networks: a residual U-Net that works at half the crop's resolution and shuffles its logits back to the full."""
+
+import models  # noqa: F401  (sets Jittor's environment first)
+import jittor as jt
+import numpy as np
+from jittor import nn
+
+from models.roi.blocks import CONV, ConvNorm, Residual, SizeEmbedding, Upsample, pixel_shuffle, standardise
+from models.roi.config import RoiConfig
+
+
+class Roi(nn.Module):
+    """Inputs: crop float32 (N, channels + 1, *crop_shape), grey values 0..255 and the box plane 0..1; box_px float32
+    (N, rank), the box's extent in px or voxel, array order. Output: probability float32 (N, 1, *crop_shape) in 0..1.
+    """
+
+    def __init__(self, config: RoiConfig):
+        super().__init__()
+        self.config = config
+        rank = len(config.crop_shape)
+        widths, strides = config.widths, config.strides
+        # An even kernel with padding 1 halves an axis exactly; an axis that keeps its size takes 3 with padding 1.
+        kernel = tuple(4 if stride == 2 else 3 for stride in strides[0])
+        self.stem = ConvNorm(rank, config.channels + 1, widths[0], kernel, strides[0], 1)
+        self.stem_size = SizeEmbedding(rank, widths[0])
+        self.deep_size = SizeEmbedding(rank, widths[-1])
+        self.encoder = nn.ModuleList()
+        for width, blocks in zip(widths, config.blocks):
+            self.encoder.append(nn.Sequential(*[Residual(rank, width) for _ in range(blocks)]))
+        self.down = nn.ModuleList([
+            ConvNorm(rank, widths[i], widths[i + 1], 3, strides[i + 1], 1) for i in range(len(widths) - 1)
+        ])
+        self.up = nn.ModuleList([
+            Upsample(widths[i + 1], widths[i], strides[i + 1]) for i in range(len(widths) - 1)
+        ])
+        self.decoder = nn.ModuleList([Residual(rank, widths[i]) for i in range(len(widths) - 1)])
+        self.head = CONV[rank](widths[0], int(np.prod(strides[0])), 3, padding=1)
+
+    def logits(self, crop, box_px):
+        """As `execute`, before the sigmoid."""
+        rank = len(self.config.crop_shape)
+        channels = self.config.channels
+        x = jt.concat([standardise(crop[:, :channels]), crop[:, channels:]], dim=1)
+        x = nn.relu(self.stem(x) + self._planes(self.stem_size(box_px), rank))
+        skips = []
+        for stage, blocks in enumerate(self.encoder):
+            x = blocks(x)
+            if stage < len(self.down):
+                skips.append(x)
+                x = nn.relu(self.down[stage](x))
+                if stage == len(self.down) - 1:
+                    x = x + self._planes(self.deep_size(box_px), rank)
+        for stage in reversed(range(len(skips))):
+            x = self.decoder[stage](nn.relu(skips[stage] + self.up[stage](x)))
+        return pixel_shuffle(self.head(x), self.config.strides[0])
+
+    def execute(self, crop, box_px):
+        return jt.sigmoid(self.logits(crop, box_px))
+
+    @staticmethod
+    def _planes(vector, rank):
+        return vector.reshape([vector.shape[0], vector.shape[1]] + [1] * rank)
+
+    def facts(self) -> dict[str, str]:
+        """What the runtime must know, as strings: they travel inside every exported file."""
+        config = self.config
+        return {
+            "family": config.name,
+            "crop_shape": ",".join(map(str, config.crop_shape)),
+            "channels": str(config.channels),
+            "margin": repr(config.margin),
+            "threshold": repr(config.threshold),
+        }
+
+    def example_inputs(self, batch: int) -> dict[str, np.ndarray]:
+        """Random inputs in range, for tracing and verification: {"crop": ..., "box_px": ...}, float32."""
+        rng = np.random.default_rng(batch)
+        shape = self.config.crop_shape
+        crop = rng.uniform(0, 255, (batch, self.config.channels + 1, *shape)).astype(np.float32)
+        crop[:, -1] /= 255
+        return {"crop": crop, "box_px": rng.uniform(1, 300, (batch, len(shape))).astype(np.float32)}

@@ -1,0 +1,51 @@
+"""Environment and fixtures shared by all tests."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).resolve().parent.parent
+
+# Before anything imports jittor: CPU only, quiet, and one compile cache whatever branch is checked out (Jittor names
+# its cache after the git branch). JITTOR_HOME would be remembered in ~/.cache/jittor/config.json beyond this run.
+os.environ.setdefault("nvcc_path", "")
+os.environ.setdefault("log_silent", "1")
+os.environ.setdefault("cache_name", "default")
+os.environ.pop("JITTOR_HOME", None)
+
+
+@pytest.fixture(scope="session")
+def repo() -> Path:
+    """The repository's root folder."""
+    return REPO
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real images beside the checkout (../shared/data); skips where it is absent."""
+    folder = REPO.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("no real images: ../shared/data does not exist beside this checkout")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def docker() -> str:
+    """The container engine's command, 'docker' or 'podman', whichever answers first; skips where none does."""
+    reasons = []
+    for command in ("docker", "podman"):
+        if shutil.which(command) is None:
+            reasons.append(f"{command} is not installed")
+            continue
+        try:
+            answer = subprocess.run([command, "info"], capture_output=True, text=True, timeout=20)
+        except subprocess.TimeoutExpired:
+            reasons.append(f"{command} info did not answer within 20 s")
+            continue
+        if answer.returncode == 0:
+            return command
+        reasons.append(f"{command} info: {(answer.stderr.strip() or 'failed').splitlines()[-1]}")
+    pytest.skip("no container engine: " + "; ".join(reasons))

@@ -1,0 +1,82 @@
+"""How the tests of the exporter compare what was exported with Jittor itself."""
+
+import models  # noqa: F401  (sets Jittor's environment first)
+import jittor as jt
+import numpy as np
+import onnxruntime
+import openvino
+import pytest
+from jittor import nn
+
+from export import Input, to_onnx
+
+
+class Calls(nn.Module):
+    """A module that calls a function, and has the modules that it needs as attributes."""
+
+    def __init__(self, function, **modules):
+        super().__init__()
+        self.function = function
+        for name, module in modules.items():
+            setattr(self, name, module)
+
+    def execute(self, *inputs):
+        return self.function(self, *inputs)
+
+
+def run_jittor(model, arrays):
+    """Outputs by name; all computed together, for then Jittor compiles one kernel for most of them."""
+    model.eval()
+    with jt.no_grad():
+        outputs = model(*(jt.array(array, dtype=str(array.dtype)) for array in arrays.values()))
+    if isinstance(outputs, jt.Var):
+        outputs = {"output": outputs}
+    elif not isinstance(outputs, dict):
+        outputs = {f"output_{i}": output for i, output in enumerate(outputs)}
+    jt.sync(list(outputs.values()))
+    return {name: output.numpy() for name, output in outputs.items()}
+
+
+def run_onnx(model, arrays):
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return dict(zip([output.name for output in session.get_outputs()], session.run(None, arrays)))
+
+
+def compile_openvino(model):
+    core = openvino.Core()
+    return core.compile_model(core.read_model(model.SerializeToString()), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+
+
+@pytest.fixture
+def agrees():
+    """agrees(model or function, inputs, ...): export it, and compare ONNX Runtime and OpenVINO with Jittor at two batch
+    sizes, and the dtypes too. Returns the ONNX model."""
+    def check(model, *inputs, tolerance=2e-6, batches=(1, 3), opset=17, values=None, openvino_too=True, **options):
+        if not isinstance(model, nn.Module):
+            model = Calls(model)
+        inputs = [spec if isinstance(spec, Input) else Input(f"x{i}", spec) for i, spec in enumerate(inputs)]
+        exported, _ = to_onnx(model, inputs, opset=opset, **options)
+        compiled = compile_openvino(exported) if openvino_too else None
+        rng = np.random.default_rng(0)
+        for batch in batches:
+            arrays = {spec.name: values(spec.sizes({"batch": batch})) if values else spec.example({"batch": batch}, rng)
+                      for spec in inputs}
+            expected = run_jittor(model, arrays)
+            engines = {"ONNX Runtime": run_onnx(exported, arrays)}
+            if openvino_too:
+                result = compiled(arrays)
+                engines["OpenVINO"] = {name: result[i] for i, name in enumerate(expected)}
+            for engine, outputs in engines.items():
+                for name, want in expected.items():
+                    where = f"{name} at batch {batch} in {engine}"
+                    assert outputs[name].shape == want.shape, where
+                    assert outputs[name].dtype == want.dtype, where
+                    np.testing.assert_allclose(outputs[name], want, rtol=10 * tolerance, atol=tolerance, err_msg=where)
+        return exported
+    return check
+
+
+@pytest.fixture
+def kinds():
+    """kinds(ONNX model): its operators, in order."""
+    return lambda model: [node.op_type for node in model.graph.node]

@@ -1,0 +1,152 @@
+"""Engines against numpy, on a model small enough to work out by hand."""
+
+import importlib.util
+import json
+import os
+import sys
+
+import numpy as np
+import pytest
+
+from inference.engines import EngineError, open_engine, thread_count
+from inference.engines import jittor as jittor_engine
+from inference.weights import ModelFiles, find_model
+
+FACTS = {"family": "roi2d", "crop_shape": "192,192", "margin": "0.2", "threshold": "0.5"}
+
+
+@pytest.fixture
+def tiny(tiny_model, monkeypatch):
+    monkeypatch.setenv("WEIGHTS", str(tiny_model))
+    return find_model("tiny")
+
+
+def expected(crop, box_px):
+    return crop * np.array([1, 2, 3, 4], np.float32) + box_px.mean(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+class TestEngine:
+    def test_computes_what_numpy_computes_at_any_batch_size(self, engine, tiny):
+        net = open_engine(engine, tiny)
+        rng = np.random.default_rng(0)
+        for batch in (1, 7, 2, 64):
+            crop = rng.normal(size=(batch, 4)).astype(np.float32)
+            box_px = rng.normal(size=(batch, 2)).astype(np.float32)
+            result = net(crop=crop, box_px=box_px)
+            assert result.dtype == np.float32 and result.shape == (batch, 4)
+            np.testing.assert_allclose(result, expected(crop, box_px), rtol=0, atol=1e-6)
+            np.testing.assert_array_equal(net(box_px=box_px, crop=crop), result)
+
+    def test_a_view_is_fed_by_its_values(self, engine, tiny):
+        crop = np.arange(8, dtype=np.float32).reshape(4, 2).T
+        box_px = np.ones((2, 4), np.float32)[:, ::2]
+        np.testing.assert_allclose(open_engine(engine, tiny)(crop=crop, box_px=box_px), expected(crop, box_px))
+
+    def test_results_are_the_caller_s_own(self, engine, tiny):
+        """The next run does not write into the arrays of the last one."""
+        net = open_engine(engine, tiny)
+        box_px = np.zeros((1, 2), np.float32)
+        first = net(crop=np.ones((1, 4), np.float32), box_px=box_px)
+        net(crop=np.full((1, 4), 9, np.float32), box_px=box_px)
+        assert first.tolist() == [[1, 2, 3, 4]]
+
+    def test_facts_travel_in_the_model_file(self, engine, tiny):
+        assert open_engine(engine, tiny).facts == FACTS
+
+    def test_a_broken_model_is_named(self, engine, tiny, tmp_path):
+        for path in tiny.files.values():
+            (tmp_path / path).write_bytes(b"<net")
+        broken = ModelFiles(tiny.name, tiny.family, tmp_path, tiny.files, {})
+        with pytest.raises(EngineError, match=rf"^{tmp_path}/tiny\.\w+ must be a model that .* reads; got ") as caught:
+            open_engine(engine, broken)
+        assert "\n" not in str(caught.value)
+
+
+def test_f32_is_kept_where_the_cpu_would_rather_take_bfloat16(tiny):
+    """1 + 2^-10 has no bfloat16."""
+    result = open_engine("openvino", tiny)(crop=np.full((1, 4), 1 + 2**-10, np.float32), box_px=np.zeros((1, 2), np.float32))
+    assert result[0, 0] == np.float32(1 + 2**-10)
+
+
+@pytest.mark.parametrize("engine, backend, text", [
+    ("torch", "cpu", "engine must be one of openvino, onnxruntime, jittor; got torch"),
+    ("jittor", "tpu", "backend must be one of cpu, gpu; got tpu"),
+    ("openvino", "gpu", "backend gpu must have engine jittor; got openvino")])
+def test_what_there_is_not(tiny, engine, backend, text):
+    with pytest.raises(EngineError) as caught:
+        open_engine(engine, tiny, backend)
+    assert str(caught.value) == text
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_a_package_that_is_missing_is_named(engine, tiny, monkeypatch):
+    monkeypatch.delitem(sys.modules, f"inference.engines.{engine}", raising=False)
+    monkeypatch.setitem(sys.modules, engine, None)
+    with pytest.raises(EngineError, match=f"^engine {engine} must be installed: pip install {engine}"):
+        open_engine(engine, tiny)
+
+
+def test_threads(monkeypatch):
+    monkeypatch.delenv("THREADS", raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert thread_count() == len(os.sched_getaffinity(0))
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert thread_count() == 3
+    monkeypatch.setenv("THREADS", "2")
+    assert thread_count() == 2
+    for wrong in ("0", "-1", "two", "1.5", "²"):
+        monkeypatch.setenv("THREADS", wrong)
+        with pytest.raises(EngineError, match=f"^THREADS must be a whole number, at least 1; got {wrong}$"):
+            thread_count()
+
+
+@pytest.fixture
+def jittor_files(tiny, tmp_path):
+    """Model files whose safetensors hold metadata and no tensors."""
+    header = json.dumps({"__metadata__": FACTS}).encode()
+    (tmp_path / "tiny.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    return ModelFiles("tiny", "roi2d", tmp_path, {"jittor": "tiny.safetensors"}, {})
+
+
+def test_what_jittor_misses_is_listed(jittor_files, monkeypatch):
+    monkeypatch.setattr(jittor_engine.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(jittor_engine.shutil, "which", lambda name: None)
+    monkeypatch.setattr(jittor_engine, "_has_nvidia_driver", lambda: False)
+    with pytest.raises(EngineError) as caught:
+        open_engine("jittor", jittor_files, "gpu")
+    text = str(caught.value)
+    assert text.startswith("engine jittor with backend gpu cannot run here; missing: Jittor (pip install ")
+    assert "g++" in text and "nvcc" in text and "NVIDIA driver" in text
+    with pytest.raises(EngineError) as caught:
+        open_engine("jittor", jittor_files, "cpu")
+    assert "nvcc" not in str(caught.value) and "NVIDIA" not in str(caught.value)
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff" * 8, b"\x05\x00\x00\x00\x00\x00\x00\x00{", b"\x02" + bytes(7) + b"[]"])
+def test_a_file_that_is_no_safetensors(jittor_files, data):
+    (jittor_files.folder / "tiny.safetensors").write_bytes(data)
+    with pytest.raises(EngineError, match="tiny.safetensors must be a safetensors file; got "):
+        open_engine("jittor", jittor_files)
+
+
+def test_jittor_computes_what_the_plain_network_computes(tmp_path, monkeypatch):
+    """The network as Jittor's own modules run it, against the engine, which takes faster operators on the CPU."""
+    monkeypatch.setenv("nvcc_path", "")
+    if importlib.util.find_spec("jittor") is None:
+        pytest.skip("Jittor is not installed")
+    from models.roi.build import build, save_weights
+    import jittor as jt
+    jt.set_global_seed(3)
+    network = build("roi2d")
+    save_weights(network, tmp_path / "roi2d.safetensors")
+    inputs = network.example_inputs(2)
+    with jt.no_grad():
+        plain = network(**{name: jt.array(array) for name, array in inputs.items()}).numpy()
+    engine = open_engine("jittor", ModelFiles("roi2d", "roi2d", tmp_path, {"jittor": "roi2d.safetensors"}, {}))
+    result = engine(**inputs)
+    assert result.dtype == np.float32 and result.shape == plain.shape and plain.std() > 1e-3
+    np.testing.assert_allclose(result, plain, rtol=0, atol=1e-4)
+    assert engine.facts == network.facts()
+    with pytest.raises(EngineError, match="roi2d.safetensors: does not fit roi3d: "):
+        open_engine("jittor", ModelFiles("roi3d", "roi3d", tmp_path, {"jittor": "roi2d.safetensors"}, {}))

@@ -1,0 +1,105 @@
+"""The ways of segmenting, with an engine whose answer is known: everything brighter than 100 inside the box."""
+
+import numpy as np
+import pytest
+
+from inference.case import Case
+from inference.segment.labels import LabelImage
+from inference.segment.roi import RoiSegmenter
+from inference.segment.slices import SliceSegmenter
+
+
+class BrightEngine:
+    """Probability `high` where the crop is brighter than 100, else `low`."""
+
+    def __init__(self, crop_shape, high=0.9, low=0.0):
+        self.facts = {"crop_shape": ",".join(map(str, crop_shape)), "margin": "0.2", "threshold": "0.5"}
+        self.high, self.low, self.batches, self.box_px = high, low, [], []
+
+    def __call__(self, crop, box_px):
+        self.batches.append(len(crop))
+        self.box_px.extend(box_px.tolist())
+        return np.where(crop[:, :1] > 100, self.high, self.low).astype(np.float32)
+
+
+def discs(shape, centres, radius):
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    return [(y - cy) ** 2 + (x - cx) ** 2 <= radius**2 for cy, cx in centres]
+
+
+def dsc(a, b):
+    return 2 * (a & b).sum() / (a.sum() + b.sum())
+
+
+@pytest.mark.parametrize("colour", [False, True])
+def test_two_discs_get_their_labels(colour):
+    masks = discs((90, 120), [(30, 30), (60, 85)], 12)
+    image = np.where(masks[0] | masks[1], 200, 20).astype(np.uint8)
+    if colour:
+        image = np.repeat(image[..., None], 3, axis=2)
+    engine = BrightEngine((64, 64))
+    boxes = np.array([[16, 16, 44, 44], [71, 46, 99, 74]], np.int32)
+    segs = RoiSegmenter(engine)(Case("two", image, boxes))
+    assert segs.shape == (90, 120) and segs.dtype == np.uint8 and set(np.unique(segs)) == {0, 1, 2}
+    assert dsc(segs == 1, masks[0]) > 0.97 and dsc(segs == 2, masks[1]) > 0.97
+    assert engine.box_px[0] == [29, 29]
+
+
+def test_many_boxes_do_not_wrap_at_255():
+    image = np.full((20, 700), 200, np.uint8)
+    boxes = np.array([[2 * i, 2, 2 * i + 1, 9] for i in range(300)], np.int32)
+    segs = RoiSegmenter(BrightEngine((16, 16)))(Case("many", image, boxes))
+    assert segs.dtype == np.uint16 and segs.max() == 300
+    assert segs[5, 2 * 298] == 299
+
+
+def test_the_surer_object_wins_whatever_the_order():
+    for first, second in ((0.9, 0.6), (0.6, 0.9)):
+        result = LabelImage((4, 6), 2)
+        a = result.paint(1, (slice(0, 4), slice(0, 4)), np.full((4, 4), first, np.float32), 0.5)
+        b = result.paint(2, (slice(0, 4), slice(2, 6)), np.full((4, 4), second, np.float32), 0.5)
+        assert a.all() and b.all()
+        winner = 1 if first > second else 2
+        assert (result.labels[:, 2:4] == winner).all()
+        assert (result.labels[:, :2] == 1).all() and (result.labels[:, 4:] == 2).all()
+
+
+def ball_case():
+    z, y, x = np.mgrid[:24, :60, :70]
+    ball = ((z - 11) / 8) ** 2 + ((y - 30) / 15) ** 2 + ((x - 33) / 18) ** 2 <= 1
+    box = np.array([[12, 12, 3, 54, 48, 19]], np.int32)
+    return Case("ball", np.where(ball, 180, 10).astype(np.uint8), box, (1.0, 1.0, 2.0)), ball
+
+
+def test_a_volume_in_one_pass_per_object():
+    case, ball = ball_case()
+    engine = BrightEngine((16, 32, 32))
+    segs = RoiSegmenter(engine)(case)
+    assert segs.shape == case.image.shape and dsc(segs == 1, ball) > 0.95
+    assert engine.batches == [1] and engine.box_px == [[17, 37, 43]]
+
+
+def test_slices_follow_the_object_and_stay_in_the_box():
+    case, ball = ball_case()
+    engine = BrightEngine((64, 64))
+    segs = SliceSegmenter(RoiSegmenter(engine))(case)
+    assert dsc(segs == 1, ball) > 0.97
+    assert sum(engine.batches) == 17  # slices 3..19, both ends included
+    # The middle slice comes first with the given box; the next slice's box is the mask's, loosened, inside the given one.
+    assert engine.box_px[0] == [37, 43]
+    assert engine.box_px[1][0] <= 37 and engine.box_px[1][1] <= 43
+
+
+def test_slices_share_a_batch_and_an_empty_slice_falls_back_to_the_given_box():
+    image = np.zeros((9, 40, 60), np.uint8)
+    image[:, 8:18, 8:18] = 200
+    image[:, 22:32, 35:50] = 200
+    image[5] = 0  # nothing to see on the slice above the middle
+    boxes = np.array([[5, 5, 1, 20, 20, 7], [30, 18, 1, 54, 36, 7]], np.int32)
+    engine = BrightEngine((32, 32))
+    segs = SliceSegmenter(RoiSegmenter(engine))(Case("pair", image, boxes, (1, 1, 1)))
+    assert engine.batches == [2] * 7
+    assert not segs[5].any() and not segs[0].any() and not segs[8].any()
+    assert dsc(segs[6] == 1, image[6, :, :] * (np.arange(60) < 25) > 0) > 0.9
+    after_empty = engine.box_px[2 * 2 : 2 * 3]
+    assert after_empty == [[16, 16], [19, 25]]

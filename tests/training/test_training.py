@@ -1,0 +1,184 @@
+"""Training on made cases: reads, learns, logs, draws, and resumes to the very same bits."""
+
+import csv
+import dataclasses
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from training import augment, data, loader
+from training.checkpoint import load_state
+from training.recipe import Recipe, RecipeError, read_recipe
+from training.validation import score
+
+REPO = pathlib.Path(__file__).resolve().parents[2]
+RECIPE = """model = "roi2d"
+crop_shapes = [[32, 32]]
+crop_chances = [1.0]
+batch = 4
+steps = {steps}
+warmup_steps = 2
+learning_rate = 2e-3
+weight_decay = 1e-2
+ema_decay = 0.9
+loosen_px = 3
+seed = 5
+validate_every = 4
+checkpoint_every = 2
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Two modalities, three datasets; bright discs on a dark ground, and one volume with a ball."""
+    root = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:48, :56]
+    for modality, dataset, colour in (("US", "one", False), ("US", "two", False), ("Fundus", "red", True)):
+        target = root / modality / dataset
+        target.mkdir(parents=True)
+        for case in range(12):
+            cy, cx, r = rng.integers(14, 34), rng.integers(14, 40), rng.integers(5, 12)
+            gts = ((y - cy) ** 2 + (x - cx) ** 2 <= r * r).astype(np.uint8)
+            grey = (gts * 150 + rng.integers(0, 60, gts.shape)).astype(np.uint8)
+            imgs = np.stack([grey, grey // 2, grey // 3], axis=-1) if colour else np.repeat(grey[..., None], 3, axis=2)
+            np.savez_compressed(target / f"2DBox_{modality}_{dataset}_{case}.npz", imgs=imgs, gts=gts)
+    z, y, x = np.mgrid[:12, :30, :32]
+    ball = (((z - 6) / 4) ** 2 + ((y - 15) / 9) ** 2 + ((x - 16) / 9) ** 2 <= 1).astype(np.uint8)
+    (root / "CT" / "balls").mkdir(parents=True)
+    np.savez_compressed(root / "CT" / "balls" / "3DBox_CT_balls_0.npz", imgs=ball * 200, gts=ball, spacing=[1, 1, 2])
+    return root
+
+
+def recipe(tmp_path, steps=8):
+    path = tmp_path / f"recipe{steps}.toml"
+    path.write_text(RECIPE.format(steps=steps))
+    return path
+
+
+def test_reading_keeps_grey_grey_and_balances_modalities(folder):
+    flat = data.read_datasets(folder, rank=2)
+    assert [(d.modality, d.name) for d in flat] == [("CT", "balls"), ("Fundus", "red"), ("US", "one"), ("US", "two")]
+    assert flat[2].train[0].image.ndim == 2 and flat[1].train[0].image.ndim == 3
+    assert len(data.read_datasets(folder, rank=3)) == 1
+    chances = data.dataset_chances(flat)
+    assert chances[:2].tolist() == pytest.approx([1 / 3, 1 / 3]) and chances[2:].sum() == pytest.approx(1 / 3)
+
+
+def test_a_sample_holds_the_object_inside_the_box(folder):
+    rng = np.random.default_rng(1)
+    image, mask = data.draw_object(data.read_datasets(folder, rank=2), np.array([0, 0, 1, 0]), 2, rng)
+    for _ in range(20):
+        crop, box_px, target = augment.sample(image, mask, (40, 40), 0.2, 3, rng)
+        assert crop.shape == (4, 40, 40) and target.shape == (1, 40, 40) and box_px.shape == (2,)
+        assert 0 <= crop[:3].min() and crop[:3].max() <= 255
+        inside = crop[3] > 0
+        assert target[0][inside].sum() > 0.93 * target.sum() > 0
+    plain, _, target = augment.sample(image, mask, (40, 40), 0.2, 0, rng, augmented=False)
+    assert plain[0][target[0] > 0.9].mean() > plain[0][target[0] < 0.1].mean() + 80
+
+
+def test_loosened_boxes_grow_within_their_limits():
+    rng = np.random.default_rng(3)
+    for _ in range(200):
+        box = augment.loosen(np.array([10, 12, 40, 32]), (60, 80), 5, rng)
+        assert -1.3 <= 10 - box[0] <= 6.3 and -0.9 <= 12 - box[1] <= 5.9 and box[2] <= 46.3 and box[3] <= 37.9
+    assert augment.loosen(np.array([0, 0, 79, 59]), (60, 80), 5, rng).tolist()[2:] <= [79, 59]
+
+
+def test_batches_depend_on_the_seed_and_the_step_alone(folder, tmp_path):
+    made = read_recipe(recipe(tmp_path))
+    datasets = data.read_datasets(folder, rank=2)
+    chances = data.dataset_chances(datasets)
+    expected = [loader.make_batch(made, datasets, chances, 0.2, step) for step in range(2, 8)]
+    assert not np.array_equal(expected[0][0], expected[1][0])
+    for workers in (1, 3):
+        running = loader.Loader(made, datasets, 0.2, first_step=2, workers=workers)
+        got = list(running)
+        running.close()
+        assert [g[0] for g in got] == list(range(2, 8))
+        assert all(np.array_equal(a, b) for g, e in zip(got, expected) for a, b in zip(g[1:], e))
+
+
+def test_a_worker_that_dies_is_reported(folder, tmp_path):
+    made = dataclasses.replace(read_recipe(recipe(tmp_path)), crop_shapes=((32, 32, 32),))
+    running = loader.Loader(made, data.read_datasets(folder, rank=2), 0.2, first_step=0)
+    with pytest.raises(RuntimeError, match="worker 0 died before batch 0"):
+        next(iter(running))
+
+
+def test_scores_are_means_of_means():
+    truth = np.zeros((1, 4, 4), np.float32)
+    truth[0, :2] = 1
+    half = truth.copy()
+    half[0, 1] = 0
+    samples = [("A", "x", half, np.ones(2), truth), ("A", "y", truth, np.ones(2), truth), ("B", "z", truth, np.ones(2), truth)]
+    got = score(lambda crop, box_px: crop, samples, batch=2)
+    assert got["A/x"] == pytest.approx(2 * 4 / 12) and got["A/y"] == 1 and got["B/z"] == 1
+    assert got["macro"] == pytest.approx(((2 / 3 + 1) / 2 + 1) / 2)
+
+
+@pytest.mark.parametrize("change, message", [
+    (("seed = 5", "seed = 5\nsped = 1"), "unknown key 'sped'; known: model"),
+    (("seed = 5", ""), "missing key 'seed'"),
+    (("batch = 4", "batch = 4.5"), "batch must be int; got 4.5"),
+    (("[1.0]", "[0.5]"), "crop_chances must hold one chance per crop shape"),
+    (("roi2d", "roi7"), "model must be one of roi2d, roi3d; got 'roi7'"),
+])
+def test_recipe_errors(tmp_path, change, message):
+    path = tmp_path / "r.toml"
+    path.write_text(RECIPE.format(steps=4).replace(*change))
+    with pytest.raises(RecipeError, match=message):
+        read_recipe(path)
+
+
+def test_shipped_recipes_are_valid():
+    assert {read_recipe(path).model for path in (REPO / "training" / "recipes").glob("*.toml")} >= {"roi2d", "roi3d"}
+    assert {field.name for field in dataclasses.fields(Recipe)} == set(dataclasses.asdict(read_recipe(
+        REPO / "training" / "recipes" / "roi2d.toml")))
+
+
+def train(*arguments):
+    return subprocess.run([sys.executable, "-m", "training", *map(str, arguments)], cwd=REPO, capture_output=True, text=True)
+
+
+def test_a_run_learns_logs_draws_and_resumes_bit_exactly(folder, tmp_path):
+    whole = train(recipe(tmp_path), "--data", folder, "--out", tmp_path / "whole")
+    assert whole.returncode == 0, whole.stderr
+    for name in ("best.safetensors", "last.safetensors", "state.safetensors", "curves.png", "train.csv", "validation.csv"):
+        assert (tmp_path / "whole" / name).stat().st_size > 0
+    with open(tmp_path / "whole" / "validation.csv") as file:
+        assert [row["step"] for row in csv.DictReader(file)] == ["4", "8"]
+
+    again = train(recipe(tmp_path), "--data", folder, "--out", tmp_path / "whole")
+    assert again.returncode == 2 and "add --resume" in again.stderr
+    assert train(recipe(tmp_path), "--data", folder, "--out", tmp_path / "none", "--resume").returncode == 2
+
+    # Stop after the checkpoint at step 4, as a machine that dies would, then go on.
+    code = (
+        "import sys, training.trainer as t\n"
+        "save = t.Trainer.save\n"
+        "def die(self):\n"
+        "    save(self)\n"
+        "    if self.step == 4: raise SystemExit(9)\n"
+        "t.Trainer.save = die\n"
+    )
+    script = tmp_path / "dies.py"
+    script.write_text("import sys; sys.path.insert(0, sys.argv.pop(1))\nfrom training import __main__ as m\n"
+                      "from training import loader\n_close = loader.Loader.__init__\n"
+                      "def first(self, *a, **k):\n    _close(self, *a, **k)\n" + "".join(f"    {line}\n" for line in code.splitlines())
+                      + "loader.Loader.__init__ = first\nsys.exit(m.main())\n")
+    died = subprocess.run([sys.executable, script, REPO, recipe(tmp_path), "--data", folder, "--out", tmp_path / "cut"],
+                          cwd=REPO, capture_output=True, text=True)
+    assert died.returncode == 9, died.stderr
+    assert load_state(tmp_path / "cut" / "state.safetensors")[1] == 4
+    resumed = train(recipe(tmp_path), "--data", folder, "--out", tmp_path / "cut", "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    one, two = (load_state(tmp_path / name / "state.safetensors") for name in ("whole", "cut"))
+    assert one[1] == two[1] == 8
+    for group in one[0]:
+        for key, value in one[0][group].items():
+            assert np.array_equal(value, two[0][group][key]), (group, key)

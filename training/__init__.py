@@ -1,0 +1,1 @@
+"""Training: `python -m training RECIPE.toml --data DIR --out DIR [--resume]`."""

@@ -1,0 +1,52 @@
+"""`python -m training RECIPE.toml --data DIR --out DIR [--resume]`: trains a roi network. Exit code 2: bad arguments."""
+
+import argparse
+import pathlib
+import sys
+
+from models.roi.config import CONFIGS
+from training import data
+from training.checkpoint import load_state
+from training.loader import Loader
+from training.recipe import RecipeError, read_recipe
+from training.validation import make_validation
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m training", description="Train a network by a recipe.")
+    parser.add_argument("recipe", type=pathlib.Path, help="TOML file, see training/recipes/")
+    parser.add_argument("--data", type=pathlib.Path, required=True, help="folder with <Modality>/<dataset>/*.npz")
+    parser.add_argument("--out", type=pathlib.Path, required=True, help="folder for checkpoints, logs and curves")
+    parser.add_argument("--resume", action="store_true", help="go on from OUT/state.safetensors")
+    parser.add_argument("--workers", type=int, default=1, help="processes that make batches (default 1)")
+    args = parser.parse_args()
+    state = args.out / "state.safetensors"
+    try:
+        recipe = read_recipe(args.recipe)
+        if args.resume and not state.exists():
+            raise ValueError(f"{state}: there is nothing to resume")
+        if state.exists() and not args.resume:
+            raise ValueError(f"{state}: a run is there already; add --resume to go on, or choose another --out")
+        datasets = data.read_datasets(args.data, rank=len(recipe.crop_shapes[0]))
+    except (RecipeError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    args.out.mkdir(parents=True, exist_ok=True)
+    first_step = load_state(state)[1] if args.resume else 0
+    margin = CONFIGS[recipe.model].margin
+    samples = make_validation(datasets, recipe.crop_shapes[len(recipe.crop_shapes) // 2], margin, recipe.loosen_px)
+    loader = Loader(recipe, datasets, margin, first_step, args.workers)
+    try:
+        # Only now: Jittor starts threads, and the loader's processes must be forked before.
+        from training.trainer import Trainer
+
+        trainer = Trainer(recipe, args.out)
+        if args.resume:
+            trainer.restore(state)
+        return 0 if trainer.run(loader, samples) else 1
+    finally:
+        loader.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

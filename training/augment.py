@@ -1,0 +1,123 @@
+"""From a labelled object to a training sample: augmentation, a loosened box, and the runtime's own crop."""
+
+import cv2
+import numpy as np
+
+from inference import geometry
+
+
+def loosen(box: np.ndarray, shape: tuple[int, ...], most_px: float, rng: np.random.Generator) -> np.ndarray:
+    """The box grown by 0..most_px px on each in-plane side, kept inside an image of `shape` (array order); one in five
+    is then shifted by up to 4 % of its size. float64 (2 * rank,), x first, inclusive bounds."""
+    rank = len(box) // 2
+    low, high = box[:rank].astype(float), box[rank:].astype(float)
+    low[:2] -= rng.uniform(0, most_px, 2)
+    high[:2] += rng.uniform(0, most_px, 2)
+    if rng.random() < 0.2:
+        shift = rng.uniform(-0.04, 0.04, 2) * (high - low)[:2]
+        low[:2] += shift
+        high[:2] += shift
+    limit = np.array(shape[::-1]) - 1
+    return np.concatenate([np.clip(low, 0, limit), np.clip(high, 0, limit)])
+
+
+def _cut(image, mask, share):
+    """Image and mask around the object, with `share` of its extent on each side: all that a sample can see."""
+    box = geometry.mask_box(mask)
+    rank = mask.ndim
+    low, high = box[:rank][::-1], box[rank:][::-1] + 1
+    pad = np.ceil((high - low) * share).astype(int) + 12
+    if rank == 3:
+        pad[0] = max(2, int(np.ceil((high - low)[0] * 0.4)))
+    where = tuple(slice(max(0, a - p), b + p) for a, b, p in zip(low, high, pad))
+    return image[where], mask[where]
+
+
+def _warp(plane, matrix, interpolation):
+    return cv2.warpAffine(plane, matrix, plane.shape[1::-1], flags=interpolation, borderMode=cv2.BORDER_REFLECT_101)
+
+
+def rotate(image, mask, degrees, shear):
+    """Image and boolean mask turned in plane about the centre, with a shear; the frame keeps its size."""
+    height, width = mask.shape[-2:]
+    matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, 1.0)
+    matrix[0, 1] += shear
+    matrix[0, 2] -= shear * (height - 1) / 2
+    if mask.ndim == 2:
+        turned = _warp(np.ascontiguousarray(image), matrix, cv2.INTER_LINEAR)
+        return turned, _warp(mask.astype(np.uint8) * 255, matrix, cv2.INTER_LINEAR) > 127
+    image = np.stack([_warp(np.ascontiguousarray(plane), matrix, cv2.INTER_LINEAR) for plane in image])
+    mask = np.stack([_warp(plane.astype(np.uint8) * 255, matrix, cv2.INTER_LINEAR) > 127 for plane in mask])
+    return image, mask
+
+
+def flip(image, mask, rng):
+    """Random mirror along each axis, and a random swap of x and y."""
+    for axis in range(mask.ndim):
+        if rng.random() < 0.5:
+            image, mask = np.flip(image, axis), np.flip(mask, axis)
+    if rng.random() < 0.3:
+        y = mask.ndim - 2
+        image, mask = np.swapaxes(image, y, y + 1), np.swapaxes(mask, y, y + 1)
+    return image, mask
+
+
+def recolour(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Channels float32 (C, *shape), 0..255, with random gamma, contrast, inversion, colour balance, blur and noise."""
+    channels, *shape = pixels.shape
+    if rng.random() < 0.4:
+        low, high = pixels.min(), pixels.max()
+        pixels = (np.clip((pixels - low) / max(high - low, 1), 0, 1) ** np.exp(rng.uniform(-0.6, 0.6))) * 255
+    if rng.random() < 0.12:
+        pixels = 255 - pixels
+    if channels == 3:
+        if rng.random() < 0.12:
+            pixels = np.repeat(pixels.mean(axis=0, keepdims=True), 3, axis=0)
+        elif rng.random() < 0.3:
+            pixels = pixels * rng.uniform(0.75, 1.25, (3,) + (1,) * len(shape)) + rng.uniform(-20, 20, (3,) + (1,) * len(shape))
+    if rng.random() < 0.15:
+        sigma = rng.uniform(0.4, 1.6)
+        planes = pixels.reshape(-1, *shape[-2:])
+        pixels = np.stack([cv2.GaussianBlur(plane.astype(np.float32), (0, 0), sigma) for plane in planes]).reshape(pixels.shape)
+    if rng.random() < 0.2:
+        noise = rng.standard_normal(pixels.shape if channels == 1 else (1, *shape), np.float32)
+        pixels = pixels + noise * rng.uniform(2, 14)
+    if rng.random() < 0.15:
+        # A slow change of brightness across the crop: coils, lamps and attenuation.
+        for axis in range(len(shape)):
+            ramp = np.linspace(-1, 1, shape[axis]).reshape((-1,) + (1,) * (len(shape) - 1 - axis))
+            pixels = pixels + ramp * rng.uniform(-25, 25)
+    return np.clip(pixels, 0, 255).astype(np.float32)
+
+
+def sample(image, mask, crop_shape, margin, loosen_px, rng, augmented=True):
+    """A training sample of one object.
+
+    image (*spatial[, 3]) uint8, mask (*spatial) boolean and not empty. Returns crop float32 (C + 1, *crop_shape),
+    box_px float32 (rank,) in array order, and target float32 (1, *crop_shape): the share of each pixel that is object.
+    """
+    rank = mask.ndim
+    scale = 1.0
+    image, mask = _cut(image, mask, 0.75 if augmented else 0.35)
+    if augmented:
+        image, mask = flip(image, mask, rng)
+        if rng.random() < 0.35:
+            turned = rotate(image, mask, rng.normal(0, 18), rng.normal(0, 0.08))
+            if turned[1].any():
+                image, mask = turned
+        if rank == 3 and mask.shape[0] >= 8 and rng.random() < 0.2:
+            # Every second slice: a scan with twice the spacing.
+            first = rng.integers(2)
+            if mask[first::2].any():
+                image, mask = image[first::2], mask[first::2]
+        if rank == 2 and rng.random() < 0.3:
+            # The same picture as a scanner with finer pixels would give it: a larger box, loose by a smaller share.
+            scale = rng.uniform(1.0, 2.5)
+    box = loosen(geometry.mask_box(mask), mask.shape, loosen_px / scale, rng)
+    crop = geometry.crop(image, box, margin, crop_shape)
+    if augmented:
+        # A grey picture stays grey: its equal channels are recoloured as one.
+        crop[:-1] = recolour(crop[:-1] if image.ndim > rank else crop[:1], rng)
+    target = geometry.resample(mask, geometry.box_window(box, margin), crop_shape)[None]
+    box_px = (geometry.box_interval(box)[1] * scale).astype(np.float32)
+    return crop, box_px, target

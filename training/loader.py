@@ -1,0 +1,70 @@
+"""Batches made by worker processes ahead of the training, in an order and with contents that depend on the seed alone."""
+
+import multiprocessing
+import queue
+import signal
+
+import numpy as np
+
+from training import augment, data
+
+
+def batch_shape(recipe, step: int) -> tuple[int, ...]:
+    """The crop shape of batch `step`."""
+    rng = np.random.default_rng([recipe.seed, step, 1])
+    return recipe.crop_shapes[rng.choice(len(recipe.crop_shapes), p=recipe.crop_chances)]
+
+
+def make_batch(recipe, datasets, chances, margin, step: int):
+    """Batch `step`: crop (N, C + 1, *shape), box_px (N, rank), target (N, 1, *shape), float32."""
+    rng = np.random.default_rng([recipe.seed, step, 2])
+    shape = batch_shape(recipe, step)
+    samples = []
+    while len(samples) < recipe.batch:
+        image, mask = data.draw_object(datasets, chances, len(shape), rng)
+        samples.append(augment.sample(image, mask, shape, margin, recipe.loosen_px, rng))
+    return tuple(np.stack(arrays) for arrays in zip(*samples))
+
+
+def _work(recipe, datasets, margin, steps, out):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    chances = data.dataset_chances(datasets)
+    for step in steps:
+        out.put(make_batch(recipe, datasets, chances, margin, step))
+
+
+class Loader:
+    """Iterates over (step, crop, box_px, target) from `first_step` to the recipe's last.
+
+    Worker w makes the batches w, w + workers, ...; they share the images of this process (fork), so build the loader
+    before anything that starts threads, such as Jittor. ahead: batches that each worker may prepare in advance.
+    """
+
+    def __init__(self, recipe, datasets, margin: float, first_step: int, workers: int = 1, ahead: int = 6):
+        context = multiprocessing.get_context("fork")
+        self.steps = range(first_step, recipe.steps)
+        self.queues = [context.Queue(ahead) for _ in range(workers)]
+        self.processes = [
+            context.Process(
+                target=_work, args=(recipe, datasets, margin, self.steps[w::workers], self.queues[w]), daemon=True)
+            for w in range(workers)
+        ]
+        for process in self.processes:
+            process.start()
+
+    def __iter__(self):
+        for index, step in enumerate(self.steps):
+            worker = index % len(self.queues)
+            while True:
+                try:
+                    yield step, *self.queues[worker].get(timeout=5)
+                    break
+                except queue.Empty:
+                    if not self.processes[worker].is_alive():
+                        raise RuntimeError(f"loader: worker {worker} died before batch {step}; its error is above") from None
+
+    def close(self):
+        """Ends the workers; batches made in advance are dropped."""
+        for process in self.processes:
+            process.terminate()
+            process.join()
