@@ -6,6 +6,7 @@ TEAM ?= medseg-laptop
 CONTAINER ?= docker
 IMAGES ?= test_input
 SEGS ?= out/segs
+FROM ?= weights
 
 python := .venv/bin/python
 runtime := .venv/.runtime-ready
@@ -51,9 +52,9 @@ score: $(dev) ## DATA=DIR: segment DIR/validation-box/imgs and score it against 
 time: $(dev) ## seconds, memory and CPU of each case of IMAGES in its container (TIME_FLAGS="--runner bare": without)
 	$(python) -m time_eval --images "$(IMAGES)" --out out/time --team $(TEAM) $(TIME_FLAGS)
 
-export: $(dev) ## trained Jittor weights to ONNX and OpenVINO, verified
-	$(python) -m export roi2d
-	$(python) -m export roi3d
+export: $(dev) ## Jittor weights of FROM/roi2d and FROM/roi3d to ONNX and OpenVINO in weights/, verified
+	$(python) -m export roi2d --weights "$(FROM)/roi2d"
+	$(python) -m export roi3d --weights "$(FROM)/roi3d"
 
 bundle: ## the challenge's submission: dist/TEAM.tar.gz (CONTAINER=docker|podman)
 	$(CONTAINER) build --network host $(build_args) --target cpu --tag $(TEAM):latest .

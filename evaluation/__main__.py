@@ -2,6 +2,7 @@
 import argparse
 import os
 import sys
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import cv2
@@ -78,7 +79,7 @@ def main(argv: list[str] | None = None) -> int:
     cv2.setNumThreads(1)
     try:
         return run(arguments, table)
-    except OSError as error:
+    except (OSError, BrokenProcessPool) as error:  # the latter: a process was killed, most likely for its memory
         print(f"evaluation: {error}", file=sys.stderr)
         return SOME_FAILED
 

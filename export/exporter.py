@@ -9,7 +9,7 @@ import jittor as jt
 import numpy as np
 import onnx
 
-import export.ops  # noqa: F401  (registers the rules)
+from export import ops  # noqa: F401  (registers the rules)
 from export.errors import ExportError
 from export.inputs import Input, symbol_values
 from export.ir import write_ir

@@ -1,6 +1,7 @@
 """The command line: a folder of npz cases in, a folder of masks out. `predict.sh` runs it."""
 
 import argparse
+import itertools
 import os
 import resource
 import signal
@@ -10,7 +11,7 @@ from pathlib import Path
 
 EPILOG = """\
 Reads every *.npz of the input folder itself, hidden files aside, in the order of their names, and writes the masks of
-each under the same name. A case that fails gives one line on stderr and no file; the others are still done.
+each under the same name. A case that fails gives one line on stderr and no new file; the others are still done.
 
 exit status: 0 all cases are done, or there were none; 1 a case failed, or the output folder cannot be written; 2 the
 command itself cannot be followed: wrong arguments, no such input folder, no such model, an engine that cannot run here;
@@ -81,17 +82,20 @@ def _input_paths(options: argparse.Namespace) -> list[Path]:
         names = sorted(entry.name for entry in os.scandir(options.input)
                        if entry.name.endswith(".npz") and not entry.name.startswith(".") and not entry.is_dir())
     except OSError as error:
-        raise _Refusal(f"input folder {options.input} must be a folder that can be read; got {error.strerror}", 2)
+        raise _Refusal(f"input folder {options.input} must be a folder that can be read; got {error.strerror}",
+                       2) from error
     if not names:
         return []
     try:
         options.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _Refusal(f"output folder {options.output} must be a folder that can be made; got {error.strerror}", 1)
+        raise _Refusal(f"output folder {options.output} must be a folder that can be made; got {error.strerror}",
+                       1) from error
     if not os.access(options.output, os.W_OK | os.X_OK):
         raise _Refusal(f"output folder {options.output} must be one that this user can write", 1)
     if options.output.samefile(options.input):
-        raise _Refusal(f"output folder must not be the input folder, whose cases would be lost; got {options.output}", 2)
+        raise _Refusal(f"output folder must not be the input folder, whose cases it would lose; got {options.output}",
+                       2)
     return [options.input / name for name in names]
 
 
@@ -113,7 +117,7 @@ def _run_case(path: Path, segment, options: argparse.Namespace) -> bool:
         _complain(_text(error) if isinstance(error, CaseError) else f"{name}: {_text(error)}", 1)
         return False
     if options.timing:
-        read, segmented, written = (_ms(end - start) for start, end in zip(times_s, times_s[1:]))
+        read, segmented, written = (_ms(end - start) for start, end in itertools.pairwise(times_s))
         peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(f"{name} objects {len(case.boxes)} read {read} segment {segmented} write {written} "
               f"peak {peak_mb:.0f} MB", flush=True)

@@ -256,13 +256,14 @@ def _as_uint8(image: np.ndarray) -> np.ndarray:
         raise CaseError(f"imgs must hold values 0..255; got {low if not low >= 0 else high}")
     if image.dtype.kind == "f":
         if high <= 1 and ((image > 0) & (image < 1)).any():
-            raise CaseError(f"imgs must hold values 0..255; got fractions 0..1, {low:g}..{high:g}: multiply them by 255")
+            raise CaseError(f"imgs must hold values 0..255; got fractions 0..1, {low:g}..{high:g}: scale them by "
+                            "255")
         np.rint(image, out=image)
     return image.astype(np.uint8)
 
 
 def _grey(volume: np.ndarray) -> np.ndarray:
-    """RGB volume (D, H, W, 3) to luma (D, H, W), uint8: ITU-R BT.601, section 2.5.1. Equal channels keep their value."""
+    """RGB volume (D, H, W, 3) to luma (D, H, W), uint8: ITU-R BT.601, section 2.5.1. Equal channels stay the same."""
     weights = np.array(_BT601_PER_MILLE, np.uint32)
     grey = np.empty(volume.shape[:3], np.uint8)
     for z, slice_rgb in enumerate(volume):  # by slices, for the products take four times the bytes

@@ -1,4 +1,4 @@
-"""The manifest of weights: which models there are and where their files lie. `weights/manifest.json` in the repository."""
+"""The manifest of weights, `weights/manifest.json`: which models there are and where their files lie."""
 
 import json
 import os

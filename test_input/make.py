@@ -38,7 +38,7 @@ def loose_boxes(labels: np.ndarray, rng: np.random.Generator, most: int = 4) -> 
     boxes = []
     for slices in ndimage.find_objects(labels):
         low = [max(0, s.start - rng.integers(most + 1)) for s in slices]
-        high = [min(n, s.stop + rng.integers(most + 1)) - 1 for s, n in zip(slices, labels.shape)]
+        high = [min(n, s.stop + rng.integers(most + 1)) - 1 for s, n in zip(slices, labels.shape, strict=True)]
         boxes.append(low[::-1] + high[::-1])
     return np.array(boxes, np.int32)
 
@@ -80,7 +80,7 @@ def ultrasound() -> Made:
         echo[(depth_px >= top) & (depth_px < bottom)] = strength
     tilt = (9 * smooth_noise(rng, (width,), 45)).astype(int)
     fibres = smooth_noise(rng, shape, (1.4, 13)) + 0.8 * smooth_noise(rng, shape, (3, 30))
-    fibres = np.stack([np.roll(column, shift) for column, shift in zip(fibres.T, tilt)], axis=1)
+    fibres = np.stack([np.roll(column, shift) for column, shift in zip(fibres.T, tilt, strict=True)], axis=1)
     echo *= np.exp(0.45 * fibres + 0.4 * smooth_noise(rng, shape, (9, 16)))
     lesion = blob(shape, (122, 150), (34, 52), 0.12, rng.normal(0, [[0.05], [0.04], [0.025]], (3, 2)))
     cyst = blob(shape, (108, 292), (15, 19), 0, rng.normal(0, 0.02, (2, 2)))
@@ -121,7 +121,8 @@ def dermoscopy() -> Made:
         image *= 1 - 0.7 * hair[..., None]
     corner = np.hypot((y - 128) / 128, (x - 170) / 170)
     image *= (1 - 0.18 * np.clip(corner - 0.5, 0, None) ** 2)[..., None]
-    image = ndimage.gaussian_filter(image, (0.7, 0.7, 0)) + rng.normal(0, 2.0, (*shape, 1)) + rng.normal(0, 1, (*shape, 3))
+    image = ndimage.gaussian_filter(image, (0.7, 0.7, 0))
+    image += rng.normal(0, 2, (*shape, 1)) + rng.normal(0, 1, (*shape, 3))
     labels = (lesion > 0).astype(np.uint8)
     return Made(as_uint8(image), labels, loose_boxes(labels, rng))
 
@@ -179,10 +180,9 @@ def chest() -> Made:
 
 def ellipsoid(shape, spacing_zyx_mm, centre_zyx_mm, radii_zyx_mm, bumps: np.ndarray) -> np.ndarray:
     """Signed depth in mm inside an ellipsoid whose surface is moved by `bumps` mm, (D, H, W)."""
-    places = [np.arange(n) * mm for n, mm in zip(shape, spacing_zyx_mm)]
-    z, y, x = np.meshgrid(*places, indexing="ij")
-    distance = np.sqrt(sum(((a - c) / r) ** 2 for a, c, r in zip((z, y, x), centre_zyx_mm, radii_zyx_mm)))
-    return (1 - distance) * min(radii_zyx_mm) + bumps
+    places_zyx_mm = np.indices(shape) * np.reshape(spacing_zyx_mm, (3, 1, 1, 1))
+    offset = (places_zyx_mm - np.reshape(centre_zyx_mm, (3, 1, 1, 1))) / np.reshape(radii_zyx_mm, (3, 1, 1, 1))
+    return (1 - np.sqrt((offset**2).sum(axis=0))) * min(radii_zyx_mm) + bumps
 
 
 def thigh() -> Made:

@@ -38,6 +38,15 @@ make_venv() {
 
 install_wheels() { .venv/bin/python -m pip install --disable-pip-version-check -r "$1"; }
 
+# Jittor cuts its compiler's command line at spaces. The runtime has no such limit.
+refuse_spaces() {
+    for folder in "$PWD" "$HOME"; do
+        case $folder in
+            *[[:space:]]*) stop "Jittor cannot compile under a folder with a space in its name: move $folder" ;;
+        esac
+    done
+}
+
 # Jittor asks pythonX.Y-config for the C headers, and looks for it only beside its own interpreter and in /usr/bin.
 find_python_headers() {
     config=$("$PYTHON" -c 'import sys, sysconfig; print(
@@ -86,6 +95,7 @@ case ${1:-} in
         install_wheels requirements-runtime.txt
         ;;
     dev)
+        refuse_spaces
         command -v g++ >/dev/null || need_packages g++
         make_venv
         install_wheels requirements-dev.txt

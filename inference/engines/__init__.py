@@ -1,4 +1,4 @@
-"""Engines: what runs a network. One small interface, three engines, each importing its library only when it is opened."""
+"""Engines: what runs a network. One small interface, three engines; each imports its library only when it is opened."""
 
 import os
 from typing import Protocol
@@ -51,7 +51,7 @@ def open_engine(engine: str, weights: ModelFiles, backend: str = "cpu") -> Engin
 
 
 def thread_count() -> int:
-    """Threads for a network: the environment's THREADS, else its OMP_NUM_THREADS, else the CPUs this process may use."""
+    """Threads for a network: the environment's THREADS, else OMP_NUM_THREADS, else the CPUs this process may use."""
     for variable in ("THREADS", "OMP_NUM_THREADS"):
         value = os.environ.get(variable)
         if value:

@@ -26,6 +26,7 @@ class JittorEngine:
         self.facts = _metadata(path)
         _prepare(backend, threads)
         # After _prepare, for these read the environment when they are imported.
+        import models  # noqa: F401, I001  (sets Jittor's environment first)
         import jittor as jt
         from models import cpu
         from models.roi.build import build, load_weights

@@ -24,7 +24,7 @@ class OpenVinoEngine:
             self.facts = _facts(model)
             self._request = core.compile_model(model, "CPU", {
                 "INFERENCE_NUM_THREADS": threads,
-                "INFERENCE_PRECISION_HINT": "f32",  # else bfloat16 where the CPU has it, and masks that differ by machine
+                "INFERENCE_PRECISION_HINT": "f32",  # else bfloat16 where the CPU has it: other masks
                 "PERFORMANCE_HINT": "LATENCY",
             }).create_infer_request()
         except RuntimeError as error:

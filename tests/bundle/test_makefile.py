@@ -29,7 +29,7 @@ def test_help_lists_every_command_once(repo):
     ("check", '.venv/bin/python -m ruff check .\n.venv/bin/python -m pytest -m "not slow and not docker"'),
     ("score DATA=some", '.venv/bin/python -m evaluation "out/segs" "some/validation-box/gts" --csv "out/segs.csv"'),
     ("time", '.venv/bin/python -m time_eval --images "test_input" --out out/time --team medseg-laptop'),
-    ("export", ".venv/bin/python -m export"),
+    ("export FROM=runs", '.venv/bin/python -m export roi2d --weights "runs/roi2d"'),
     ("bundle TEAM=us", "docker build --network host --target cpu --tag us:latest ."),
     ("bundle CONTAINER=podman", "podman save --output dist/medseg-laptop.tar medseg-laptop:latest"),
 ])

@@ -2,12 +2,13 @@
 
 import math
 
+import cv2
 import numpy as np
 import pytest
 
 from evaluation.baselines import ellipse, grabcut
 from evaluation.metrics import dice
-from inference.case import Case
+from inference.case import Case, read_case
 
 
 def case(shape, boxes, image=None):
@@ -76,10 +77,14 @@ def test_grabcut_goes_through_a_volume_slice_by_slice():
     assert dice(np.stack([disc] * 3), segs[1:4] == 1) > 0.97
 
 
-def test_grabcut_gives_the_same_masks_again():
-    image, _ = disc_image()
-    noisy = case(None, [(20, 10, 80, 70), (0, 0, 30, 30)], (image // 3 + image.T[:80, :1] // 2).astype(np.uint8))
-    assert np.array_equal(grabcut(noisy), grabcut(noisy))
+def test_grabcut_gives_the_same_masks_whatever_opencv_drew_before(repo):
+    """On a real image whose masks do differ by a few pixels where the k-means starts elsewhere."""
+    real = read_case(repo / "test_input" / "2DBox_Microscopy_cell_0001.npz")
+    masks = []
+    for seed in (1, 99):
+        cv2.setRNGSeed(seed)
+        masks.append(grabcut(real))
+    assert np.array_equal(*masks)
 
 
 @pytest.mark.parametrize("box", [(40, 30, 40, 30), (0, 0, 89, 79), (5, 5, 8, 8), (-20, -20, 99, 99), (85, 70, 95, 85)])

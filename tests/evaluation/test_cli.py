@@ -76,6 +76,14 @@ def test_files_that_fail_score_zero_and_the_rest_goes_on(folders, add_case, caps
     assert (summary["cases"], summary["failed"]) == (5, 5)
 
 
+def test_no_case_can_be_scored(folders, add_case, capsys):
+    add_case("2DBox_US_busi_1.npz")
+    (folders / "gts" / "2DBox_US_busi_1.npz").write_bytes(b"")
+    assert score(folders) == 1
+    assert "1 of 1 cases had problems" in capsys.readouterr().out
+    assert rows_of(folders) == {}
+
+
 def test_means_recomputed_from_the_rows(folders, add_case):
     """Macro: over cases, then datasets, then modalities; from the CSV's rows, against the Markdown's cells."""
     for name, shift in (("2DBox_US_busi_1", 0), ("2DBox_US_busi_2", 3), ("2DBox_US_head_1", 5), ("2DBox_CT_lung_1", 2),

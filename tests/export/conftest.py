@@ -49,11 +49,15 @@ def compile_openvino(model):
 
 @pytest.fixture
 def agrees():
-    """agrees(model or function, inputs, ...): export it, and compare ONNX Runtime and OpenVINO with Jittor at two batch
-    sizes, and the dtypes too. Returns the ONNX model."""
-    def check(model, *inputs, tolerance=2e-6, batches=(1, 3), opset=17, values=None, openvino_too=True, **options):
+    """agrees(model, inputs, ...): export it, and compare ONNX Runtime and OpenVINO with Jittor at two batch sizes: shapes,
+    dtypes, values. Returns the ONNX model.
+
+    model: a module, or a function of (module, *Vars) with the `modules` that it uses as attributes. inputs: shapes, or
+    Inputs. values: shape to array; default normal ones.
+    """
+    def check(model, *inputs, modules=None, tolerance=2e-6, batches=(1, 3), opset=17, values=None, openvino_too=True, **options):
         if not isinstance(model, nn.Module):
-            model = Calls(model)
+            model = Calls(model, **(modules or {}))
         inputs = [spec if isinstance(spec, Input) else Input(f"x{i}", spec) for i, spec in enumerate(inputs)]
         exported, _ = to_onnx(model, inputs, opset=opset, **options)
         compiled = compile_openvino(exported) if openvino_too else None

@@ -60,8 +60,8 @@ def fill_boxes(case):
     """uint16 masks: box i filled with i + 1, later boxes over earlier ones."""
     segs = np.zeros(case.image.shape[:case.ndim], np.uint16)
     for label, box in enumerate(case.boxes, 1):
-        low, high = np.maximum(box[:case.ndim], 0), box[case.ndim:]
-        segs[tuple(slice(a, b + 1) for a, b in zip(low[::-1], high[::-1]))] = label
+        low, high = np.maximum(box[:case.ndim], 0)[::-1], box[case.ndim:][::-1]
+        segs[tuple(map(slice, low, high + 1))] = label
     return segs
 
 

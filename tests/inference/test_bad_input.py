@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from inference.__main__ import main
+from inference.case import CaseError, read_case
 
 IMAGE = np.full((20, 30), 100, np.uint8)
 RGB = np.full((20, 30, 3), 100, np.uint8)
@@ -68,18 +69,33 @@ def encrypted(data: bytes) -> bytes:
 
 GOOD = npz(imgs=np.random.default_rng(0).integers(0, 256, (20, 30), np.uint8), boxes=BOXES)
 BOXES_NPY = npy((1, 4), bytes(4 * 4), "<i4")
-BIG = 2_147_483_648
+NO_NPZ = "must be an npz, a zip archive of arrays; got {:,} bytes that are none, or not the whole of one".format
+RANKS_2D = "imgs must be (H, W) or (H, W, 1) or (H, W, 3) or (H, W, 4); got "
+RANKS_3D = "imgs must be (D, H, W) or (D, H, W, 1) or (D, H, W, 3); got "
+NO_NUMBERS = "must be numbers; got pickled Python objects, which are never unpickled"
+ONE_NAN = np.where(np.arange(600).reshape(20, 30) == 77, np.nan, IMAGE)
 
-# name: (file name, bytes, what the line says after "error: <file name>: ")
-BAD = {
-    "empty file": ("2Dx.npz", b"", "must be an npz, a zip archive of arrays; got 0 bytes that are none, or not the "
-                   "whole of one"),
-    "not a zip": ("2Dx.npz", b"not a zip" * 9, "must be an npz, a zip archive of arrays; got 81 bytes that are none, "
-                  "or not the whole of one"),
-    "truncated": ("2Dx.npz", GOOD[:-30], f"must be an npz, a zip archive of arrays; got {len(GOOD) - 30:,} bytes that are "
-                  "none, or not the whole of one"),
-    "plain npy": ("2Dx.npz", npy((20, 30), bytes(600)), "must be an npz, a zip archive of arrays; got 728 bytes that "
-                  "are none, or not the whole of one"),
+
+def imgs(member: bytes) -> bytes:
+    """An npz with good boxes and this for its imgs.npy."""
+    return npz_of_bytes(boxes=BOXES_NPY, imgs=member)
+
+
+def boxes(*rows, dtype=None) -> bytes:
+    """An npz with a good image of 30 x 20 px, or a good volume of 6 slices, and these boxes."""
+    return npz(imgs=VOLUME if rows and len(rows[0]) == 6 else IMAGE, boxes=np.array(rows, dtype))
+
+
+def spacing(*values) -> bytes:
+    return npz(imgs=VOLUME, boxes=BOXES_3D, spacing=values)
+
+
+# what is wrong: (file name, bytes, what the line says after "error: <file name>: ")
+FILES = {
+    "empty": ("2Dx.npz", b"", NO_NPZ(0)),
+    "not a zip": ("2Dx.npz", b"not a zip" * 9, NO_NPZ(81)),
+    "truncated": ("2Dx.npz", GOOD[:-30], NO_NPZ(len(GOOD) - 30)),
+    "plain npy": ("2Dx.npz", npy((20, 30), bytes(600)), NO_NPZ(728)),
     "pickle": ("2Dx.npz", pickle.dumps({"imgs": Bomb()}), "must be an npz, a zip archive of arrays; got "),
     "damaged": ("2Dx.npz", damaged(GOOD), "imgs must be a whole npy array; got "),
     "encrypted": ("2Dx.npz", encrypted(GOOD), "boxes must be a whole npy array; got RuntimeError: File 'boxes.npy' is "
@@ -87,92 +103,85 @@ BAD = {
     "empty zip": ("2Dx.npz", npz(), "must hold an array boxes; got none"),
     "no imgs": ("2Dx.npz", npz(image=IMAGE, boxes=BOXES), "must hold an array imgs; got image, boxes"),
     "no boxes": ("2Dx.npz", npz(imgs=IMAGE), "must hold an array boxes; got imgs"),
-    "member that is no npy": ("2Dx.npz", npz_of_bytes(boxes=BOXES_NPY, imgs=b"P5 20 30 255 "), "imgs must be a whole npy "
-                              "array; got ValueError: the magic string is not correct"),
-    "empty member": ("2Dx.npz", npz_of_bytes(boxes=BOXES_NPY, imgs=b""), "imgs must be a whole npy array; got ValueError"),
-    "npy 3.0": ("2Dx.npz", npz_of_bytes(boxes=BOXES_NPY, imgs=npy((1, 1), b"1", version=b"\x03\x00")),
+    "member that is no npy": ("2Dx.npz", imgs(b"P5 20 30 255 "), "imgs must be a whole npy array; got ValueError: "),
+    "member that is empty": ("2Dx.npz", imgs(b""), "imgs must be a whole npy array; got ValueError: "),
+    "npy 3.0": ("2Dx.npz", imgs(npy((1, 1), b"1", version=b"\x03\x00")),
                 "imgs must be npy format 1.0 or 2.0; got 3.0"),
-    "endless header": ("2Dx.npz", npz_of_bytes(boxes=BOXES_NPY, imgs=b"\x93NUMPY\x02\x00" + b"\xff" * 4 + b" " * 50_000),
-                       "imgs must be a whole npy array; got ValueError"),
-
-    "pickled imgs": ("2Dx.npz", npz(imgs=np.array([Bomb()]), boxes=BOXES), "imgs must be numbers; got pickled Python "
-                     "objects, which are never unpickled"),
-    "pickled boxes": ("3Dx.npz", npz(imgs=VOLUME, boxes=np.array([{"z_min": Bomb()}])), "boxes must be numbers; got "
-                      "pickled Python objects, which are never unpickled"),
-    "pickled spacing": ("3Dx.npz", npz(imgs=VOLUME, boxes=BOXES_3D, spacing=np.array([Bomb(), 1, 1])), "spacing must be "
-                        "numbers; got pickled Python objects, which are never unpickled"),
+    "endless header": ("2Dx.npz", imgs(b"\x93NUMPY\x02\x00" + b"\xff" * 4 + b" " * 50_000),
+                       "imgs must be a whole npy array; got ValueError: "),
+}
+TYPES = {
+    "pickled imgs": ("2Dx.npz", npz(imgs=np.array([Bomb()]), boxes=BOXES), f"imgs {NO_NUMBERS}"),
+    "pickled boxes": ("3Dx.npz", npz(imgs=VOLUME, boxes=np.array([{"z_min": Bomb()}])), f"boxes {NO_NUMBERS}"),
+    "pickled spacing": ("3Dx.npz", spacing(Bomb(), 1, 1), f"spacing {NO_NUMBERS}"),
     "text": ("2Dx.npz", npz(imgs=IMAGE.astype(str), boxes=BOXES), "imgs must be integers or floats; got dtype <U3"),
     "bool": ("2Dx.npz", npz(imgs=IMAGE > 0, boxes=BOXES), "imgs must be integers or floats; got dtype bool"),
     "complex": ("2Dx.npz", npz(imgs=IMAGE * 1j, boxes=BOXES), "imgs must be integers or floats; got dtype complex128"),
-
-    "claims 70,000 x 70,000": ("2Dx.npz", npz_of_bytes(boxes=BOXES_NPY, imgs=npy((70000, 70000), b"1234")),
-                               f"imgs must take at most {BIG:,} bytes; got (70000, 70000) of uint8, 4,900,000,000 bytes"),
-    "claims more boxes than labels": ("2Dx.npz", npz_of_bytes(boxes=npy((10**9, 4), b"", "<i4"), imgs=npy((1, 1), b"1")),
-                                      "boxes must take at most 8,388,608 bytes; got (1000000000, 4) of int32, "),
-    "claims more than it holds": ("2Dx.npz", npz_of_bytes(boxes=BOXES_NPY, imgs=npy((2000, 2000), b"1234")),
-                                  "imgs must hold as many bytes as its shape says, 4,000,000 for (2000, 2000) of uint8; "
-                                  "got 4"),
-    "holds more than it claims": ("2Dx.npz", npz_of_bytes(boxes=BOXES_NPY, imgs=npy((2, 2), bytes(9_000_000))),
-                                  "imgs must hold as many bytes as its shape says, 4 for (2, 2) of uint8; got 9,000,000"),
-    "negative length": ("2Dx.npz", npz_of_bytes(boxes=BOXES_NPY, imgs=npy((-2, -2), b"1234")),
-                        "imgs must have a shape without negative lengths; got (-2, -2)"),
-
-    "1-D image": ("2Dx.npz", npz(imgs=IMAGE[0], boxes=BOXES), "imgs must be (H, W) or (H, W, 1) or (H, W, 3) or "
-                  "(H, W, 4); got (30,)"),
-    "two channels": ("2Dx.npz", npz(imgs=RGB[..., :2], boxes=BOXES), "imgs must be (H, W) or (H, W, 1) or (H, W, 3) or "
-                     "(H, W, 4); got (20, 30, 2)"),
-    "scalar image": ("2Dx.npz", npz(imgs=np.uint8(3), boxes=BOXES), "imgs must be (H, W) or "),
+}
+CLAIMS = {
+    "70,000 x 70,000": ("2Dx.npz", imgs(npy((70000, 70000), b"1234")), f"imgs must take at most {2**31:,} bytes; "
+                        "got (70000, 70000) of uint8, 4,900,000,000 bytes"),
+    "a billion boxes": ("2Dx.npz", npz_of_bytes(boxes=npy((10**9, 4), b"", "<i4"), imgs=npy((1, 1), b"1")),
+                        "boxes must take at most 8,388,608 bytes; got (1000000000, 4) of int32, 16,000,000,000 bytes"),
+    "more than it holds": ("2Dx.npz", imgs(npy((2000, 2000), b"1234")), "imgs must hold as many bytes as its shape "
+                           "says, 4,000,000 for (2000, 2000) of uint8; got 4"),
+    "less than it holds": ("2Dx.npz", imgs(npy((2, 2), bytes(9_000_000))), "imgs must hold as many bytes as its shape "
+                           "says, 4 for (2, 2) of uint8; got 9,000,000"),
+    "negative length": ("2Dx.npz", imgs(npy((-2, -2), b"1234")), "imgs must have a shape without negative lengths; "
+                        "got (-2, -2)"),
+}
+SHAPES = {
+    "rank 0": ("2Dx.npz", npz(imgs=np.uint8(3), boxes=BOXES), RANKS_2D + "()"),
+    "rank 1": ("2Dx.npz", npz(imgs=IMAGE[0], boxes=BOXES), RANKS_2D + "(30,)"),
+    "two channels": ("2Dx.npz", npz(imgs=RGB[..., :2], boxes=BOXES), RANKS_2D + "(20, 30, 2)"),
     "no pixels": ("2Dx.npz", npz(imgs=IMAGE[:0], boxes=BOXES), "imgs must not be empty; got (0, 30)"),
-    "volume of rank 2": ("3Dx.npz", npz(imgs=IMAGE, boxes=BOXES_3D), "imgs must be (D, H, W) or (D, H, W, 1) or "
-                         "(D, H, W, 3); got (20, 30)"),
-    "volume of rank 5": ("3Dx.npz", npz(imgs=VOLUME[None, None], boxes=BOXES_3D), "imgs must be (D, H, W) or "),
+    "volume of rank 2": ("3Dx.npz", npz(imgs=IMAGE, boxes=BOXES_3D), RANKS_3D + "(20, 30)"),
+    "volume of rank 5": ("3Dx.npz", npz(imgs=VOLUME[None, None], boxes=BOXES_3D), RANKS_3D + "(1, 1, 6, 20, 30)"),
     "volume named 2D": ("2Dx.npz", npz(imgs=VOLUME, boxes=BOXES_3D), "boxes must be (N, 4) xyxy px; got (1, 6)"),
     "image named 3D": ("3Dx.npz", npz(imgs=IMAGE, boxes=BOXES), "boxes must be (N, 6) xyzxyz voxel; got (1, 4)"),
-
-    "image NaN": ("2Dx.npz", npz(imgs=np.where(IMAGE.cumsum().reshape(20, 30) == 500, np.nan, IMAGE), boxes=BOXES),
-                  "imgs must hold values 0..255; got nan"),
-    "image inf": ("2Dx.npz", npz(imgs=IMAGE * np.inf, boxes=BOXES), "imgs must hold values 0..255; got inf"),
-    "image below 0": ("2Dx.npz", npz(imgs=IMAGE.astype(np.int16) - 101, boxes=BOXES), "imgs must hold values 0..255; "
-                      "got -1"),
-    "image above 255": ("3Dx.npz", npz(imgs=VOLUME.astype(np.uint16) * 30, boxes=BOXES_3D), "imgs must hold values "
-                        "0..255; got 3000"),
-    "image 0..1": ("2Dx.npz", npz(imgs=IMAGE / 200, boxes=BOXES), "imgs must hold values 0..255; got fractions 0..1, "
-                   "0.5..0.5: multiply them by 255"),
-
-    "zero boxes": ("2Dx.npz", npz(imgs=IMAGE, boxes=np.zeros((0, 4))), "boxes must hold at least one box, (N, 4) xyxy "
-                   "px; got (0, 4)"),
-    "empty list of boxes": ("3Dx.npz", npz(imgs=VOLUME, boxes=[]), "boxes must hold at least one box, (N, 6) xyzxyz "
-                            "voxel; got (0,)"),
-    "box of rank 1": ("2Dx.npz", npz(imgs=IMAGE, boxes=BOXES[0]), "boxes must be (N, 4) xyxy px; got (4,)"),
-    "boxes of five": ("2Dx.npz", npz(imgs=IMAGE, boxes=np.ones((3, 5))), "boxes must be (N, 4) xyxy px; got (3, 5)"),
-    "boxes of five, no prefix": ("x.npz", npz(imgs=IMAGE, boxes=np.ones((3, 5))), "boxes must be (N, 4) xyxy px or "
-                                 "(N, 6) xyzxyz voxel; got (3, 5)"),
-    "too many boxes": ("2Dx.npz", npz(imgs=IMAGE, boxes=np.zeros((65536, 4), np.int16)), "boxes must hold at most 65535 "
-                       "boxes; got 65536"),
-    "box NaN": ("2Dx.npz", npz(imgs=IMAGE, boxes=[[1, 2, 9, 8], [1, 2, np.nan, 8]]), "boxes[1] must lie within "
-                "-16777216..16777216; got x_max nan"),
-    "box inf": ("3Dx.npz", npz(imgs=VOLUME, boxes=[[1, 2, -np.inf, 9, 8, 5]]), "boxes[0] must lie within "
-                "-16777216..16777216; got z_min -inf"),
-    "box of uint64": ("2Dx.npz", npz(imgs=IMAGE, boxes=np.array([[1, 2, 9, 2**64 - 1]], np.uint64)), "boxes[0] must lie "
-                      "within -16777216..16777216; got y_max 1.84467e+19"),
-    "inverted x": ("2Dx.npz", npz(imgs=IMAGE, boxes=[[1, 2, 9, 8], [9, 2, 1, 8]]), "boxes[1] must have x_min <= x_max; "
-                   "got x_min 9, x_max 1"),
-    "inverted z": ("3Dx.npz", npz(imgs=VOLUME, boxes=[[1, 2, 5, 9, 8, 3]]), "boxes[0] must have z_min <= z_max; got "
-                   "z_min 5, z_max 3"),
-    "box right of the image": ("2Dx.npz", npz(imgs=IMAGE, boxes=[[30, 2, 40, 8]]), "boxes[0] must overlap the image, x "
-                               "0..29; got x_min 30, x_max 40"),
-    "box above the image": ("2Dx.npz", npz(imgs=IMAGE, boxes=[[1, 2, 9, 8], [1, -9, 9, -1]]), "boxes[1] must overlap "
-                            "the image, y 0..19; got y_min -9, y_max -1"),
-    "box behind the volume": ("3Dx.npz", npz(imgs=VOLUME, boxes=[[1, 2, 6, 9, 8, 9]]), "boxes[0] must overlap the "
-                              "image, z 0..5; got z_min 6, z_max 9"),
-
-    "spacing 0": ("3Dx.npz", npz(imgs=VOLUME, boxes=BOXES_3D, spacing=[1, 0, 5]), "spacing must be 3 positive numbers, "
-                  "x, y, z in mm; got [1, 0, 5]"),
-    "spacing NaN": ("3Dx.npz", npz(imgs=VOLUME, boxes=BOXES_3D, spacing=[1, np.nan, 5]), "spacing must be 3 positive "
-                    "numbers, x, y, z in mm; got [1.0, nan, 5.0]"),
-    "spacing of two": ("3Dx.npz", npz(imgs=VOLUME, boxes=BOXES_3D, spacing=[1, 5]), "spacing must be 3 positive "
-                       "numbers, x, y, z in mm; got (2,)"),
 }
+VALUES = {
+    "NaN": ("2Dx.npz", npz(imgs=ONE_NAN, boxes=BOXES), "imgs must hold values 0..255; got nan"),
+    "inf": ("2Dx.npz", npz(imgs=IMAGE * np.inf, boxes=BOXES), "imgs must hold values 0..255; got inf"),
+    "below 0": ("2Dx.npz", npz(imgs=IMAGE.astype(np.int16) - 101, boxes=BOXES), "imgs must hold values 0..255; got -1"),
+    "above 255": ("3Dx.npz", npz(imgs=VOLUME.astype(np.uint16) * 30, boxes=BOXES_3D),
+                  "imgs must hold values 0..255; got 3000"),
+    "0..1": ("2Dx.npz", npz(imgs=IMAGE / 200, boxes=BOXES), "imgs must hold values 0..255; got fractions 0..1, "
+             "0.5..0.5: scale them by 255"),
+    "spacing 0": ("3Dx.npz", spacing(1, 0, 5), "spacing must be 3 positive numbers, x, y, z in mm; got [1, 0, 5]"),
+    "spacing NaN": ("3Dx.npz", spacing(1, np.nan, 5),
+                    "spacing must be 3 positive numbers, x, y, z in mm; got [1.0, nan, 5.0]"),
+    "spacing of two": ("3Dx.npz", spacing(1, 5), "spacing must be 3 positive numbers, x, y, z in mm; got (2,)"),
+}
+PLACES = {
+    "zero boxes": ("2Dx.npz", npz(imgs=IMAGE, boxes=np.zeros((0, 4))),
+                   "boxes must hold at least one box, (N, 4) xyxy px; got (0, 4)"),
+    "empty list": ("3Dx.npz", npz(imgs=VOLUME, boxes=[]),
+                   "boxes must hold at least one box, (N, 6) xyzxyz voxel; got (0,)"),
+    "rank 1": ("2Dx.npz", npz(imgs=IMAGE, boxes=BOXES[0]), "boxes must be (N, 4) xyxy px; got (4,)"),
+    "five columns": ("2Dx.npz", npz(imgs=IMAGE, boxes=np.ones((3, 5))), "boxes must be (N, 4) xyxy px; got (3, 5)"),
+    "five columns, no prefix": ("x.npz", npz(imgs=IMAGE, boxes=np.ones((3, 5))),
+                                "boxes must be (N, 4) xyxy px or (N, 6) xyzxyz voxel; got (3, 5)"),
+    "more than labels": ("2Dx.npz", npz(imgs=IMAGE, boxes=np.zeros((65536, 4), np.int16)),
+                         "boxes must hold at most 65535 boxes; got 65536"),
+    "NaN": ("2Dx.npz", boxes((1, 2, 9, 8), (1, 2, np.nan, 8)),
+            "boxes[1] must lie within -16777216..16777216; got x_max nan"),
+    "inf": ("3Dx.npz", boxes((1, 2, -np.inf, 9, 8, 5)), "boxes[0] must lie within -16777216..16777216; got z_min -inf"),
+    "2^64 - 1": ("2Dx.npz", boxes((1, 2, 9, 2**64 - 1), dtype=np.uint64),
+                 "boxes[0] must lie within -16777216..16777216; got y_max 1.84467e+19"),
+    "inverted x": ("2Dx.npz", boxes((1, 2, 9, 8), (9, 2, 1, 8)),
+                   "boxes[1] must have x_min <= x_max; got x_min 9, x_max 1"),
+    "inverted z": ("3Dx.npz", boxes((1, 2, 5, 9, 8, 3)), "boxes[0] must have z_min <= z_max; got z_min 5, z_max 3"),
+    "right of the image": ("2Dx.npz", boxes((30, 2, 40, 8)),
+                           "boxes[0] must overlap the image, x 0..29; got x_min 30, x_max 40"),
+    "above the image": ("2Dx.npz", boxes((1, 2, 9, 8), (1, -9, 9, -1)),
+                        "boxes[1] must overlap the image, y 0..19; got y_min -9, y_max -1"),
+    "behind the volume": ("3Dx.npz", boxes((1, 2, 6, 9, 8, 9)),
+                          "boxes[0] must overlap the image, z 0..5; got z_min 6, z_max 9"),
+}
+BAD = {f"{kind}: {what}": bad
+       for kind, group in (("file", FILES), ("type", TYPES), ("claim", CLAIMS), ("shape", SHAPES), ("value", VALUES),
+                           ("boxes", PLACES)) for what, bad in group.items()}
 
 
 @pytest.mark.filterwarnings("error")
@@ -192,6 +201,34 @@ def test_one_line_and_the_others_are_done(tmp_path, capsys, box_filler, bad):
     assert printed.out == f"2 of 3 cases written to {outputs}\n"
     assert sorted(os.listdir(outputs)) == ["0 before.npz", "z after.npz"]
     assert EXPLOSIONS == []
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_damage_anywhere_is_a_case_error_or_harmless(tmp_path):
+    """Flipped, lost and doubled bytes of a good file: read_case returns a case in order, or raises CaseError."""
+    rng = np.random.default_rng(1)
+    good = [npz(imgs=IMAGE, boxes=BOXES), npz_of_bytes(imgs=npy((20, 30), bytes(600)), boxes=BOXES_NPY),
+            npz(imgs=VOLUME, boxes=BOXES_3D, spacing=[1, 1, 5])]
+    refused = 0
+    for trial in range(600):
+        data = bytearray(good[trial % 3])
+        place, length = rng.integers(len(data)), rng.integers(1, 9)
+        if trial % 4 == 0:
+            del data[place:place + length]
+        elif trial % 4 == 1:
+            data[place:place] = data[place:place + length]
+        else:
+            data[place:place + length] = rng.bytes(length)
+        path = tmp_path / ("3Dx.npz" if trial % 3 == 2 else "2Dx.npz")
+        path.write_bytes(data)
+        try:
+            case = read_case(path)
+        except CaseError as error:
+            refused += 1
+            assert str(error).startswith(path.name) and "\n" not in str(error)
+        else:
+            assert case.image.dtype == np.uint8 and case.boxes.dtype == np.int32 and len(case.boxes) > 0
+    assert refused > 300
 
 
 def test_the_bomb_would_go_off_if_it_were_unpickled():
@@ -246,7 +283,8 @@ def test_output_folder_that_is_a_file(tmp_path, capsys, box_filler, write_case):
 def test_output_folder_that_cannot_be_made(tmp_path, capsys, box_filler, write_case):
     write_case("2Da.npz", tmp_path / "in", imgs=IMAGE, boxes=BOXES)
     assert main(["-i", str(tmp_path / "in"), "-o", "/proc/medseg"]) == 1
-    assert capsys.readouterr().err.startswith("error: output folder /proc/medseg must be a folder that can be made; got ")
+    complaint = capsys.readouterr().err
+    assert complaint.startswith("error: output folder /proc/medseg must be a folder that can be made; got ")
     assert box_filler == []
 
 

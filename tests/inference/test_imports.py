@@ -44,7 +44,7 @@ def test_jittor_is_imported_only_when_it_is_opened(repo):
 def test_a_cpu_run_loads_one_engine_and_nothing_else(engine, repo, tiny_model, tmp_path, write_case, image):
     """The whole command, with the tiny model in place of a network."""
     write_case("2Da.npz", tmp_path / "in", imgs=image, boxes=[[1, 2, 9, 8]])
-    code = f"""if True:
+    code = """if True:
         import runpy, sys
         import numpy as np
         from inference.engines import open_engine
@@ -63,7 +63,7 @@ def test_a_cpu_run_loads_one_engine_and_nothing_else(engine, repo, tiny_model, t
             runpy.run_module("inference", run_name="__main__", alter_sys=True)
         except SystemExit as status:
             assert status.code == 0, status.code
-        print(*sorted({{name.partition(".")[0] for name, module in sys.modules.items() if module}}))
+        print(*sorted({name.partition(".")[0] for name, module in sys.modules.items() if module}))
     """
     arguments = ["-i", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--engine", engine]
     run = subprocess.run([sys.executable, "-c", code, *arguments], cwd=repo, text=True, capture_output=True,

@@ -109,7 +109,7 @@ def test_gpu_takes_jittor_and_nothing_else(folders, box_filler, capsys):
     assert capsys.readouterr().err == "error: --backend gpu must have --engine jittor; got openvino\n"
 
 
-@pytest.mark.parametrize("error", [EngineError("engine x must be installed"), WeightsError("model must be one of roi2d"),
+@pytest.mark.parametrize("error", [EngineError("engine x must be installed"), WeightsError("model must be one of x"),
                                    OSError("no library")])
 def test_a_model_that_cannot_be_opened(folders, monkeypatch, capsys, error):
     def refuse(*_):
@@ -177,9 +177,12 @@ def test_children_of_the_command_end_at_a_sigterm(folders, repo):
         import numpy as np
         import inference.segment
         def segment(case):
+            ready, tell = os.pipe()
             child = os.fork()
             if not child:
+                os.write(tell, b"ready")
                 time.sleep(60)
+            os.read(ready, 5)
             os.kill(child, signal.SIGTERM)
             print(os.WTERMSIG(os.waitpid(child, 0)[1]))
             return np.zeros(case.image.shape, np.uint8)
