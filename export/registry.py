@@ -11,8 +11,9 @@ Names are looked up when a trace begins, so that an operator which other code ha
 `models.cpu` does) is exported all the same.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Callable
+from typing import Any
 
 OPSETS = range(13, 22)
 """Versions of the ONNX operator set that the lowerings can write."""

@@ -43,13 +43,13 @@ def draw_curves(folder: pathlib.Path):
     axes[0].set(xlabel="step", ylabel="training loss", yscale="log")
     axes[0].legend()
     if validation:
-        columns = [key for key in validation[0] if key not in ("step", "macro")]
-        for name in columns:
-            axes[1].plot([int(row["step"]) for row in validation], [float(row[name]) for row in validation], lw=0.7, alpha=0.5)
-        axes[1].plot([int(row["step"]) for row in validation], [float(row["macro"]) for row in validation], "k", lw=2, label="macro")
+        steps = [int(row["step"]) for row in validation]
+        for name in [key for key in validation[0] if key not in ("step", "macro")]:
+            axes[1].plot(steps, [float(row[name]) for row in validation], lw=0.7, alpha=0.5)
+        axes[1].plot(steps, [float(row["macro"]) for row in validation], "k", lw=2, label="macro")
         axes[1].legend()
     axes[1].set(xlabel="step", ylabel="Dice on held-out training cases")
-    axes[2].plot(steps, [float(row["learning_rate"]) for row in train])
+    axes[2].plot([int(row["step"]) for row in train], [float(row["learning_rate"]) for row in train])
     axes[2].set(xlabel="step", ylabel="learning rate")
     figure.savefig(folder / "curves.png", dpi=90)
     pyplot.close(figure)

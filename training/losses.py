@@ -1,7 +1,8 @@
 """Losses between logits and soft targets."""
 
-import models  # noqa: F401  (sets Jittor's environment first)
 import jittor as jt
+
+import models  # noqa: F401  (sets Jittor's environment first)
 
 
 def binary_cross_entropy(logits, target):

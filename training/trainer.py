@@ -7,11 +7,11 @@ import pathlib
 import sys
 import time
 
-import models  # noqa: F401  (sets Jittor's environment first)
 import jittor as jt
 import numpy as np
 from tqdm import tqdm
 
+import models  # noqa: F401  (sets Jittor's environment first)
 from models import cpu
 from models.roi.build import build, save_weights
 from training import checkpoint, losses, validation

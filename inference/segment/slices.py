@@ -52,5 +52,5 @@ class SliceSegmenter:
                 boxes[index] = given[index]
             else:
                 box = box + [columns.start, rows.start, columns.start, rows.start]
-                grown = box + [-LOOSEN_PX, -LOOSEN_PX, LOOSEN_PX, LOOSEN_PX]
-                boxes[index] = np.concatenate([np.maximum(grown[:2], given[index, :2]), np.minimum(grown[2:], given[index, 2:])])
+                boxes[index, :2] = np.maximum(box[:2] - LOOSEN_PX, given[index, :2])
+                boxes[index, 2:] = np.minimum(box[2:] + LOOSEN_PX, given[index, 2:])

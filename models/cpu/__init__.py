@@ -4,10 +4,10 @@
 
 import contextlib
 
-import models  # noqa: F401  (sets Jittor's environment first)
 import jittor as jt
 from jittor import nn
 
+import models  # noqa: F401  (sets Jittor's environment first)
 from models.cpu.batch_norm import batch_norm
 from models.cpu.convolution import convolution, has_bfloat16
 from models.cpu.relu import relu

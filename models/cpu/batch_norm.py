@@ -6,8 +6,9 @@ subtracts squares in float32; here the sums are vectorised and gathered in float
 
 import pathlib
 
-import models  # noqa: F401  (sets Jittor's environment first)
 import jittor as jt
+
+import models  # noqa: F401  (sets Jittor's environment first)
 
 _CPP = pathlib.Path(__file__).with_suffix(".cc").read_text()
 

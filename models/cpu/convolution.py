@@ -8,8 +8,9 @@ import functools
 import os
 import pathlib
 
-import models  # noqa: F401  (sets Jittor's environment first)
 import jittor as jt
+
+import models  # noqa: F401  (sets Jittor's environment first)
 
 _CPP = pathlib.Path(__file__).with_suffix(".cc").read_text()
 _ONEDNN = pathlib.Path(os.environ.get("JITTOR_HOME", pathlib.Path.home())) / ".cache/jittor/mkl/dnnl_lnx_2.2.0_cpu_gomp"

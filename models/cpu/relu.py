@@ -1,7 +1,8 @@
 """Rectifier for the CPU: Jittor's compiles to a select against a broadcast zero, which g++ does not vectorise."""
 
-import models  # noqa: F401  (sets Jittor's environment first)
 import jittor as jt
+
+import models  # noqa: F401  (sets Jittor's environment first)
 
 
 class _Relu(jt.Function):

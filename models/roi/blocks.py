@@ -1,8 +1,9 @@
 """Blocks of the roi networks, the same in two and three dimensions."""
 
-import models  # noqa: F401  (sets Jittor's environment first)
 import jittor as jt
 from jittor import nn
+
+import models  # noqa: F401  (sets Jittor's environment first)
 
 CONV = {2: nn.Conv2d, 3: nn.Conv3d}
 

@@ -4,11 +4,11 @@ import dataclasses
 import os
 import pathlib
 
-import models  # noqa: F401  (sets Jittor's environment first)
 import jittor as jt
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+import models  # noqa: F401  (sets Jittor's environment first)
 from models.roi.config import CONFIGS
 from models.roi.roi import Roi
 

@@ -1,10 +1,10 @@
 """The roi networks: a residual U-Net that works at half the crop's resolution and shuffles its logits back to the full."""
 
-import models  # noqa: F401  (sets Jittor's environment first)
 import jittor as jt
 import numpy as np
 from jittor import nn
 
+import models  # noqa: F401  (sets Jittor's environment first)
 from models.roi.blocks import CONV, ConvNorm, Residual, SizeEmbedding, Upsample, pixel_shuffle, standardise
 from models.roi.config import RoiConfig
 

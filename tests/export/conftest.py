@@ -1,6 +1,5 @@
 """How the tests of the exporter compare what was exported with Jittor itself."""
 
-import models  # noqa: F401  (sets Jittor's environment first)
 import jittor as jt
 import numpy as np
 import onnxruntime
@@ -8,6 +7,7 @@ import openvino
 import pytest
 from jittor import nn
 
+import models  # noqa: F401  (sets Jittor's environment first)
 from export import Input, to_onnx
 
 

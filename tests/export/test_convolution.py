@@ -1,6 +1,5 @@
 import jittor as jt
 import numpy as np
-import pytest
 from jittor import nn
 
 
@@ -52,8 +51,9 @@ def test_a_faster_operator_installed_by_other_code_is_exported_as_the_plain_one(
     original_execute, original_relu = nn.Conv2d.execute, nn.relu
     installed = lambda self, x: kernel(original_execute(self, x))  # noqa: E731
     replaced = lambda x: kernel(original_relu(x))  # noqa: E731
-    from export import Input, to_onnx
     from conftest import Calls
+
+    from export import Input, to_onnx
     nn.Conv2d.execute, nn.relu = installed, replaced
     try:
         exported, _ = to_onnx(Calls(lambda self, x: nn.relu(self.conv(x)), conv=conv), [Input("x", (1, 4, 6, 7))])

@@ -1,8 +1,4 @@
-import numpy as np
-import pytest
 from jittor import nn
-
-from export import ExportError, Input, to_onnx
 
 
 def test_pooling(agrees):

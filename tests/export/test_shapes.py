@@ -1,9 +1,8 @@
 import jittor as jt
 import numpy as np
-import pytest
 from jittor import nn
 
-from export import ExportError, Input, to_onnx
+from export import Input, to_onnx
 
 
 def test_reshape_and_transpose(agrees, kinds):

@@ -52,9 +52,9 @@ def test_sampling_rows_sum_to_one_and_reproduce_a_ramp(start, extent, samples):
 def test_enlarging_is_opencv_linear_and_whole_reduction_is_opencv_area():
     image = np.random.default_rng(0).integers(0, 256, (24, 36), np.uint8).astype(np.float32)
     whole = Window(np.zeros(2), np.array(image.shape, float))
-    assert np.allclose(geometry.resample(image, whole, (60, 80)), cv2.resize(image, (80, 60), interpolation=cv2.INTER_LINEAR),
-                       atol=0.01)
-    assert np.allclose(geometry.resample(image, whole, (8, 9)), cv2.resize(image, (9, 8), interpolation=cv2.INTER_AREA), atol=0.01)
+    for shape, interpolation in (((60, 80), cv2.INTER_LINEAR), ((8, 9), cv2.INTER_AREA)):
+        expected = cv2.resize(image, shape[::-1], interpolation=interpolation)
+        assert np.allclose(geometry.resample(image, whole, shape), expected, atol=0.01)
 
 
 def test_resample_of_a_part_equals_resample_of_that_part_cut_out():

@@ -1,11 +1,11 @@
 """The CPU operators against Jittor's own and against arithmetic in float64."""
 
-import models  # noqa: F401
 import jittor as jt
 import numpy as np
 import pytest
 from jittor import nn
 
+import models  # noqa: F401
 from models import cpu
 
 RNG = np.random.default_rng(0)
@@ -84,7 +84,8 @@ def test_batch_norm_in_float64(shape):
     m, v = xs.mean(axis=axes, keepdims=True), xs.var(axis=axes, keepdims=True)
     normal = (xs - m) / np.sqrt(v + 1e-5)
     # Ioffe & Szegedy 2015, section 3: the gradient with respect to x once mean and variance are functions of x.
-    dx = ws / np.sqrt(v + 1e-5) * (gs - gs.mean(axis=axes, keepdims=True) - normal * (gs * normal).mean(axis=axes, keepdims=True))
+    dx = gs - gs.mean(axis=axes, keepdims=True) - normal * (gs * normal).mean(axis=axes, keepdims=True)
+    dx = dx * ws / np.sqrt(v + 1e-5)
     for got, expected in [(y, normal * ws + bias.numpy().reshape(planes)), (mean, m.ravel()), (variance, v.ravel()),
                           (grads[0], dx), (grads[1], (gs * normal).sum(axis=axes)), (grads[2], gs.sum(axis=axes))]:
         assert relative_error(got.numpy(), expected) < 1e-4

@@ -1,11 +1,11 @@
 """The roi networks: shapes, blocks by hand, weights on disk."""
 
-import models  # noqa: F401
 import jittor as jt
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+import models  # noqa: F401
 from models import cpu
 from models.roi.blocks import pixel_shuffle, standardise
 from models.roi.build import build, load_weights, save_weights

@@ -2,9 +2,12 @@
 
 import csv
 import dataclasses
+import os
 import pathlib
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -141,6 +144,20 @@ def test_shipped_recipes_are_valid():
         REPO / "training" / "recipes" / "roi2d.toml")))
 
 
+DIES = """
+import os, sys
+from training import checkpoint
+from training.__main__ import main
+save = checkpoint.save_state
+def save_and_die(path, groups, step, recipe, best):
+    save(path, groups, step, recipe, best)
+    if step == 4:
+        os._exit(9)
+checkpoint.save_state = save_and_die
+sys.exit(main())
+"""
+
+
 def train(*arguments):
     return subprocess.run([sys.executable, "-m", "training", *map(str, arguments)], cwd=REPO, capture_output=True, text=True)
 
@@ -157,22 +174,10 @@ def test_a_run_learns_logs_draws_and_resumes_bit_exactly(folder, tmp_path):
     assert again.returncode == 2 and "add --resume" in again.stderr
     assert train(recipe(tmp_path), "--data", folder, "--out", tmp_path / "none", "--resume").returncode == 2
 
-    # Stop after the checkpoint at step 4, as a machine that dies would, then go on.
-    code = (
-        "import sys, training.trainer as t\n"
-        "save = t.Trainer.save\n"
-        "def die(self):\n"
-        "    save(self)\n"
-        "    if self.step == 4: raise SystemExit(9)\n"
-        "t.Trainer.save = die\n"
-    )
-    script = tmp_path / "dies.py"
-    script.write_text("import sys; sys.path.insert(0, sys.argv.pop(1))\nfrom training import __main__ as m\n"
-                      "from training import loader\n_close = loader.Loader.__init__\n"
-                      "def first(self, *a, **k):\n    _close(self, *a, **k)\n" + "".join(f"    {line}\n" for line in code.splitlines())
-                      + "loader.Loader.__init__ = first\nsys.exit(m.main())\n")
-    died = subprocess.run([sys.executable, script, REPO, recipe(tmp_path), "--data", folder, "--out", tmp_path / "cut"],
-                          cwd=REPO, capture_output=True, text=True)
+    # A machine that dies right after the checkpoint of step 4, then --resume.
+    (tmp_path / "dies.py").write_text(DIES)
+    died = subprocess.run([sys.executable, tmp_path / "dies.py", recipe(tmp_path), "--data", folder, "--out", tmp_path / "cut"],
+                          cwd=REPO, env={**os.environ, "PYTHONPATH": str(REPO)}, capture_output=True, text=True)
     assert died.returncode == 9, died.stderr
     assert load_state(tmp_path / "cut" / "state.safetensors")[1] == 4
     resumed = train(recipe(tmp_path), "--data", folder, "--out", tmp_path / "cut", "--resume")
@@ -182,3 +187,17 @@ def test_a_run_learns_logs_draws_and_resumes_bit_exactly(folder, tmp_path):
     for group in one[0]:
         for key, value in one[0][group].items():
             assert np.array_equal(value, two[0][group][key]), (group, key)
+
+
+def test_ctrl_c_saves(folder, tmp_path):
+    out = tmp_path / "stopped"
+    process = subprocess.Popen([sys.executable, "-m", "training", recipe(tmp_path, 100000), "--data", folder, "--out", out],
+                               cwd=REPO, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 300
+    while not (out / "state.safetensors").exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    error = process.communicate(timeout=120)[1]
+    assert process.returncode == 1 and "go on with --resume" in error and "Traceback" not in error
+    step = load_state(out / "state.safetensors")[1]
+    assert f"step {step} is in" in error and step >= 2
