@@ -97,8 +97,8 @@ def time_team(team: str, runner: BareRunner | ContainerRunner, options: argparse
             rows.append((dimension(image), row))
             if row.reason:
                 tqdm.write(f"{team}: {row.name}: {row.reason}", file=sys.stderr)
-    engine_s = [runner.run_true().elapsed_s for _ in range(ENGINE_RUNS)] if options.baseline_true else []
-    text = summary(team, runner.name, rows, engine_s)
+    idle = [runner.run_true() for _ in range(ENGINE_RUNS)] if options.baseline_true else []
+    text = summary(team, runner.name, rows, [run.elapsed_s for run in idle if run.exit_code == 0])
     (folder / f"{team}_summary.md").write_text(text)
     print(text)
     return not any(row.reason for _, row in rows)

@@ -1,12 +1,15 @@
 """Ways to run predict.sh once over a work folder with inputs/ and outputs/: in a container, or on the bare host."""
 
 import contextlib
+import gzip
 import os
+import shutil
 import signal
 import subprocess
 import tempfile
 import threading
 import time
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -92,10 +95,23 @@ class ContainerRunner:
             raise RunnerError(f"a container named {self.container} exists already; {self.engine} rm it, or use --team")
 
     def load(self, tar: Path) -> None:
-        """Loads an image from a tar (.tar or .tar.gz) made by `docker save`."""
-        answer = self._ask("image", "load", "-i", str(tar))
-        if answer.returncode != 0:
-            raise RunnerError(f"{tar.name}: {self.engine} image load failed: {_last_line(answer.stderr)}")
+        """Loads an image from a tar made by `docker save`, gzipped or not; Podman 4.3 wants it unpacked, so both get it so."""
+        with tar.open("rb") as file, tempfile.TemporaryFile() as messages:
+            gzipped = file.read(2) == b"\x1f\x8b"
+            file.seek(0)
+            command = [self.engine, "image", "load"]
+            with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=messages, stderr=messages) as loading:
+                problem = ""
+                try:
+                    shutil.copyfileobj(gzip.open(file) if gzipped else file, loading.stdin, 1 << 20)
+                except BrokenPipeError:
+                    pass   # the engine refused it, and has said why
+                except (OSError, EOFError, zlib.error) as error:
+                    problem = str(error)
+            messages.seek(0)
+            if problem or loading.returncode != 0:
+                said = problem or _last_line(messages.read().decode(errors="replace"))
+                raise RunnerError(f"{tar.name}: {self.engine} image load failed: {said}")
 
     def remove_image(self) -> None:
         """Removes the image, as the challenge does after each team."""

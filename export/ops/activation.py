@@ -4,6 +4,7 @@ import math
 
 from jittor import nn
 
+from export.ops.reduction import reduce
 from export.registry import lowers, rewrites
 
 
@@ -59,13 +60,11 @@ def softmax(g, out, x, dim=None, log=False):
 
 @lowers("nn.logsumexp")
 def logsumexp(g, out, x, dim, keepdims=False, keepdim=False):
-    """Stable, where Jittor's own overflows."""
-    if not isinstance(dim, int):
-        return NotImplemented
-    axes, keep = [dim], int(keepdims or keepdim)
-    if g.opset >= 18:
-        return g.op("ReduceLogSumExp", x, g.int64s(*axes), keepdims=keep)
-    return g.op("ReduceLogSumExp", x, axes=axes, keepdims=keep)
+    """log(sum(exp(x - max))) + max, where Jittor's own overflows. (OpenVINO 2026.4 reduces every axis of a
+    ReduceLogSumExp.)"""
+    highest = reduce(g, "ReduceMax", g.operand(x), x.ndim, dim, True)
+    total = reduce(g, "ReduceSum", g.op("Exp", g.op("Sub", x, highest)), x.ndim, dim, True)
+    return reduce(g, "ReduceSum", g.op("Add", g.op("Log", total), highest), x.ndim, dim, keepdims or keepdim)
 
 
 @lowers("nn.PReLU")

@@ -57,8 +57,6 @@ def _without_masks(item):
             raise refusal("x[mask]", "the shape of its result depends on the values",
                           "keep the shape: jt.where(mask, x, other), or multiply by the mask")
         return list(np.nonzero(item.numpy()))
-    if isinstance(item, (list, tuple, np.ndarray)) and np.asarray(item).dtype == bool:
-        return list(np.nonzero(np.asarray(item)))
     return [item]
 
 

@@ -14,23 +14,23 @@ _BY_NAME = {
 }
 
 
-def reduce(g, out, kind, x, axes, keepdims):
-    """axes: an int, a sequence of them, or None or an empty one for all. A result without axes has shape (1,) in Jittor."""
-    rank = x.ndim
+def reduce(g, kind, tensor, rank, axes=None, keepdims=False):
+    """Reduce an operand of `rank` axes over `axes`: an int, a sequence of them, or None or an empty one for all. A result
+    without axes has shape (1,), as in Jittor."""
     axes = [axes] if isinstance(axes, int) else list(axes or ())
     axes = sorted(axis_of(axis, rank) for axis in axes) or list(range(rank))
     to_one = len(axes) == rank and not keepdims
-    operand, keepdims = g.cast(x, out.dtype), int(bool(keepdims) or to_one)
+    keepdims = int(bool(keepdims) or to_one)
     if g.opset >= (13 if kind == "ReduceSum" else 18):
-        result = g.op(kind, operand, g.int64s(*axes), keepdims=keepdims)
+        result = g.op(kind, tensor, g.int64s(*axes), keepdims=keepdims)
     else:
-        result = g.op(kind, operand, axes=axes, keepdims=keepdims)
+        result = g.op(kind, tensor, axes=axes, keepdims=keepdims)
     return g.op("Reshape", result, g.int64s(1)) if to_one and rank > 1 else result
 
 
 def _reduction(kind):
     def lower(g, out, x, dim=None, keepdims=False, dims=None, keepdim=False):
-        return reduce(g, out, kind, x, dim if dims is None else dims, keepdims or keepdim)
+        return reduce(g, kind, g.cast(x, out.dtype), x.ndim, dim if dims is None else dims, keepdims or keepdim)
     return lower
 
 
@@ -43,7 +43,7 @@ def reduce_by_name(g, out, x, op, dim=None, keepdims=False, dims=None):
     """x.reduce("mean", dims)"""
     if str(op) not in _BY_NAME:
         raise refusal(f"reduce({str(op)!r})", "ONNX has no such reduction")
-    return reduce(g, out, _BY_NAME[str(op)], x, dim if dims is None else dims, keepdims)
+    return reduce(g, _BY_NAME[str(op)], g.cast(x, out.dtype), x.ndim, dim if dims is None else dims, keepdims)
 
 
 @lowers("all_", "reduce_logical_and")
@@ -58,17 +58,8 @@ def any_(g, out, x, dim=None, keepdims=False, dims=None):
 
 def _truth(g, out, kind, x, axes, keepdims):
     """ONNX reduces no bools before opset 20: 0 and 1 as int32 instead."""
-    truth = _As(x, g.cast(g.cast(x, "bool"), "int32"))
-    return g.cast(reduce(g, truth, kind, truth, axes, keepdims), out.dtype)
-
-
-class _As:
-    """A Var of int32 in the place of another: what `reduce` asks of its operand and result."""
-
-    dtype = "int32"
-
-    def __init__(self, x, tensor):
-        self.ndim, self.tensor = x.ndim, tensor
+    truth = g.cast(g.cast(x, "bool"), "int32")
+    return g.cast(reduce(g, kind, truth, x.ndim, axes, keepdims), out.dtype)
 
 
 @lowers("arg_reduce")
@@ -78,7 +69,7 @@ def arg_reduce(g, out, x, op, dim, keepdims=False):
     kind = {"max": "Max", "min": "Min"}[str(op)[:3]]
     axis = axis_of(dim, x.ndim)
     found = g.op(f"Arg{kind}", x, axis=axis, keepdims=int(keepdims))
-    return [g.cast(found, index.dtype), reduce(g, value, f"Reduce{kind}", x, axis, keepdims)]
+    return [g.cast(found, index.dtype), reduce(g, f"Reduce{kind}", g.operand(x), x.ndim, axis, keepdims)]
 
 
 @lowers("cumsum")

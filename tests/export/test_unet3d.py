@@ -33,7 +33,7 @@ class UNet3d(nn.Module):
         skip = self.down[0](x) + self.size(jt.log(jt.maximum(box_px, 1.0))).reshape([batch, 4, 1, 1, 1])
         deep = self.down[1](skip)
         _, channels, depth, height, width = deep.shape
-        deep = deep.reshape([batch, channels, depth, 1, height, 1, width, 1]).repeat(1, 1, 1, 2, 1, 2, 1, 2)
+        deep = deep.reshape([batch, channels, depth, 1, height, 1, width, 1]).expand(-1, -1, -1, 2, -1, 2, -1, 2)
         deep = deep.reshape([batch, channels, depth * 2, height * 2, width * 2])
         x = self.head(self.up[0](jt.concat([skip, deep], dim=1)))
         _, _, depth, height, width = x.shape

@@ -11,7 +11,8 @@ FAKE_DOCKER = r"""#!/bin/sh
 echo "$*" >>"$FAKE_LOG"
 case "$1 $2" in
     "image inspect") case $3 in absent*) exit 1 ;; *) exit 0 ;; esac ;;
-    "image load") case $4 in *broken*) echo "invalid tar header" >&2; exit 1 ;; *) exit 0 ;; esac ;;
+    "image load") content=$(cat); echo "loaded: $content" >>"$FAKE_LOG"
+        case $content in *broken*) echo "invalid tar header" >&2; exit 1 ;; *) exit 0 ;; esac ;;
     "image rm" | "container rm") exit 0 ;;
     "container inspect") exit 1 ;;
     "container run") ;;

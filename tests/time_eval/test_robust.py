@@ -1,6 +1,7 @@
 """A container that fails, hangs or writes nothing costs its own case only, and nothing is left behind."""
 
 import csv
+import gzip
 import os
 import signal
 import subprocess
@@ -38,10 +39,12 @@ def test_bad_cases_get_a_reason_and_the_others_go_on(docker_log, make_cases, tmp
 def test_a_tar_that_does_not_load_costs_its_own_team_only(docker_log, make_cases, tmp_path, capsys):
     tars = tmp_path / "tars"
     tars.mkdir()
-    for name in ("broken.tar.gz", "fine.tar.gz"):
-        (tars / name).touch()
+    for name, content in (("broken", b"broken"), ("cut", gzip.compress(b"an image")[:-9]), ("fine", b"an image")):
+        (tars / f"{name}.tar.gz").write_bytes(content)
     assert main(["--images", str(make_cases("2D_good")), "--out", str(tmp_path / "out"), "--tar", str(tars)]) == 1
-    assert "broken: broken.tar.gz: docker image load failed: invalid tar header" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "broken: broken.tar.gz: docker image load failed: invalid tar header" in said
+    assert "cut: cut.tar.gz: docker image load failed: Compressed file ended before the end-of-stream marker" in said
     assert _reasons(tmp_path / "out", "fine") == {"2D_good.npz": ""}
     assert "image rm broken" not in docker_log.read_text()
 
