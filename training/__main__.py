@@ -1,8 +1,12 @@
 """`python -m training RECIPE.toml --data DIR --out DIR [--resume]`: trains a roi network. Exit code 2: bad arguments."""
 
 import argparse
+import os
 import pathlib
 import sys
+
+# The workers resample with small matrix products: a thread each is all they can use, and more would take the trainer's.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from models.roi.config import CONFIGS
 from training import data

@@ -16,6 +16,8 @@ class Recipe:
     """model: a name in models.roi.config. crop_shapes: one spatial shape is drawn for every batch; each is a list in
     array order. steps, warmup_steps, validate_every, checkpoint_every: in batches. learning_rate: the peak, reached
     after the warm-up, then a cosine down to 1 % of it. ema_decay: of the averaged weights, which are the ones that ship.
+    freeze_norms_at: from this step on the batch norms use their averaged statistics, in training as when it is used: a
+    batch of many modalities, or of another crop shape, has statistics that no single picture has.
     loosen_px: boxes grow by 0..loosen_px px a side, in plane. seed: the whole run is a function of it.
     """
 
@@ -28,6 +30,7 @@ class Recipe:
     learning_rate: float
     weight_decay: float
     ema_decay: float
+    freeze_norms_at: int
     loosen_px: int
     seed: int
     validate_every: int

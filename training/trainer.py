@@ -9,6 +9,7 @@ import time
 
 import jittor as jt
 import numpy as np
+from jittor import nn
 from tqdm import tqdm
 
 import models  # noqa: F401  (sets Jittor's environment first)
@@ -66,6 +67,8 @@ class Trainer:
             for key, var in self._moments(moments).items():
                 var.assign(jt.array(groups[group][key]))
         self.optimizer.n_step = self.step
+        if self.step > self.recipe.freeze_norms_at:
+            self._hold_norms()
 
     def save(self):
         """state.safetensors: all that the next step depends on."""
@@ -77,10 +80,24 @@ class Trainer:
         }
         checkpoint.save_state(self.out / "state.safetensors", groups, self.step, dataclasses.asdict(self.recipe), self.best)
 
+    def _freeze_norms(self):
+        """From here on the averaged network itself is trained, with its running statistics as constants."""
+        for var, mean in zip(self.net.state_dict().values(), self.average):
+            var.assign(jt.array(mean.numpy()))  # assign(mean) would hand on that mean takes no gradient
+        self._hold_norms()
+
+    def _hold_norms(self):
+        for module in self.net.modules():
+            if isinstance(module, nn.BatchNorm):
+                # Not module.eval(), which also stops the gradients of its weight and bias.
+                module.is_train = False
+
     def _moments(self, kind):
         return {f"{g}.{i}": var for g, group in enumerate(self.optimizer.param_groups) for i, var in enumerate(group[kind])}
 
     def _train_on(self, crop, box_px, target):
+        if self.step == self.recipe.freeze_norms_at:
+            self._freeze_norms()
         self.optimizer.lr = learning_rate(self.recipe, self.step)
         logits = self.net.logits(jt.array(crop), jt.array(box_px))
         target = jt.array(target)

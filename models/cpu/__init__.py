@@ -8,11 +8,11 @@ import jittor as jt
 from jittor import nn
 
 import models  # noqa: F401  (sets Jittor's environment first)
-from models.cpu.batch_norm import batch_norm
+from models.cpu.batch_norm import batch_norm, channel_affine
 from models.cpu.convolution import convolution, has_bfloat16
 from models.cpu.relu import relu
 
-__all__ = ["batch_norm", "convolution", "has_bfloat16", "installed", "relu"]
+__all__ = ["batch_norm", "channel_affine", "convolution", "has_bfloat16", "installed", "relu"]
 
 
 @contextlib.contextmanager
@@ -31,8 +31,11 @@ def installed(bfloat16: bool = False):
                            bfloat16)
 
     def run_batch_norm(module, x):
-        if jt.flags.use_cuda or jt.in_mpi or not (module.is_train and module.affine):
+        if jt.flags.use_cuda or jt.in_mpi or not module.affine:
             return originals[nn.BatchNorm](module, x)
+        if not module.is_train:
+            scale = module.weight / jt.sqrt(module.running_var + module.eps)
+            return channel_affine(x, scale, module.bias - module.running_mean * scale)
         y, mean, variance = batch_norm(x, module.weight, module.bias, module.eps)
         module.running_mean.update(module.running_mean + (mean - module.running_mean) * module.momentum)
         module.running_var.update(module.running_var + (variance - module.running_var) * module.momentum)

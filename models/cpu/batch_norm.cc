@@ -66,4 +66,36 @@ void backward(const float* x, const Shape& shape, const float* weight, const flo
         }
     }
 }
+
+// y = x * scale[c] + shift[c], and its gradients.
+template <class Shape>
+void affine_forward(const float* x, const Shape& shape, const float* scale, const float* shift, float* y) {
+    Layout l(shape);
+    #pragma omp parallel for
+    for (int64_t c = 0; c < l.channels; c++)
+        for (int64_t n = 0; n < l.batch; n++) {
+            const float* p = x + l.offset(n, c);
+            float *o = y + l.offset(n, c), a = scale[c], b = shift[c];
+            #pragma omp simd
+            for (int64_t i = 0; i < l.pixels; i++) o[i] = p[i] * a + b;
+        }
+}
+
+template <class Shape>
+void affine_backward(const float* x, const Shape& shape, const float* scale, const float* dy, float* dx, float* dscale,
+                     float* dshift) {
+    Layout l(shape);
+    #pragma omp parallel for
+    for (int64_t c = 0; c < l.channels; c++) {
+        double sum_dy = 0, sum_dy_x = 0;
+        for (int64_t n = 0; n < l.batch; n++) {
+            const float *p = x + l.offset(n, c), *g = dy + l.offset(n, c);
+            float *o = dx + l.offset(n, c), a = scale[c], s = 0, q = 0;
+            #pragma omp simd reduction(+ : s, q)
+            for (int64_t i = 0; i < l.pixels; i++) { s += g[i]; q += g[i] * p[i]; o[i] = g[i] * a; }
+            sum_dy += s; sum_dy_x += q;
+        }
+        dscale[c] = sum_dy_x; dshift[c] = sum_dy;
+    }
+}
 }  // namespace cpu_batch_norm

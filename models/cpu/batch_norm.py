@@ -32,6 +32,26 @@ class _BatchNorm(jt.Function):
         return grad_x, grad_weight, grad_bias, None
 
 
+class _ChannelAffine(jt.Function):
+    def execute(self, x, scale, shift):
+        self.x, self.scale = x, scale
+        return jt.code(x.shape, "float32", [x, scale, shift], cpu_header=_CPP, cpu_src="""
+            cpu_batch_norm::affine_forward(in0_p, in0->shape, in1_p, in2_p, out0_p);""")
+
+    def grad(self, grad_y):
+        channels = [self.x.shape[1]]
+        return jt.code(
+            [self.x.shape, channels, channels], ["float32"] * 3, [self.x, self.scale, grad_y], cpu_header=_CPP,
+            cpu_src="""cpu_batch_norm::affine_backward(in0_p, in0->shape, in1_p, in2_p, out0_p, out1_p, out2_p);""")
+
+
+def channel_affine(x, scale, shift):
+    """x * scale + shift with one scale and shift a channel: a batch norm whose statistics are given.
+
+    x: float32 (N, C, *sizes); scale, shift: (C,)."""
+    return _ChannelAffine.apply(x, scale, shift)
+
+
 def batch_norm(x, weight, bias, eps=1e-5):
     """Ioffe & Szegedy 2015 (arXiv 1502.03167), algorithm 1, with the statistics of this batch.
 

@@ -5,6 +5,7 @@ import numpy as np
 from jittor import nn
 
 import models  # noqa: F401  (sets Jittor's environment first)
+from inference.geometry import box_plane
 from models.roi.blocks import CONV, ConvNorm, Residual, SizeEmbedding, Upsample, pixel_shuffle, standardise
 from models.roi.config import RoiConfig
 
@@ -73,9 +74,13 @@ class Roi(nn.Module):
         }
 
     def example_inputs(self, batch: int) -> dict[str, np.ndarray]:
-        """Random inputs in range, for tracing and verification: {"crop": ..., "box_px": ...}, float32."""
+        """Noisy pictures of an ellipse in its box, for tracing and verification: {"crop": ..., "box_px": ...}, float32."""
         rng = np.random.default_rng(batch)
-        shape = self.config.crop_shape
-        crop = rng.uniform(0, 255, (batch, self.config.channels + 1, *shape)).astype(np.float32)
-        crop[:, -1] /= 255
-        return {"crop": crop, "box_px": rng.uniform(1, 300, (batch, len(shape))).astype(np.float32)}
+        shape, margin = self.config.crop_shape, self.config.margin
+        grid = np.meshgrid(*[np.linspace(-1 - 2 * margin, 1 + 2 * margin, side) for side in shape], indexing="ij")
+        ellipse = sum(axis**2 for axis in grid) <= 1
+        crop = rng.uniform(0, 80, (batch, self.config.channels + 1, *shape))
+        crop += ellipse * rng.uniform(40, 175, (batch, 1) + (1,) * len(shape))
+        crop[:, -1] = box_plane(shape, margin)
+        box_px = rng.uniform(4, 300, (batch, len(shape)))
+        return {"crop": crop.astype(np.float32), "box_px": box_px.astype(np.float32)}

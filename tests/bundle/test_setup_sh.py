@@ -68,7 +68,7 @@ def test_unusable_python(house, body, said):
 
 
 def test_jittor_is_not_set_up_under_a_folder_with_a_space(house):
-    done = _set_up(house, "dev", HOME="/root")
+    done = _set_up(house, "dev", HOME="/home/me")
     assert done.returncode == 1
     assert f"move {house}" in done.stderr
 

@@ -49,32 +49,29 @@ def compile_openvino(model):
 
 @pytest.fixture
 def agrees():
-    """agrees(model, inputs, ...): export it, and compare ONNX Runtime and OpenVINO with Jittor at two batch sizes: shapes,
-    dtypes, values. Returns the ONNX model.
+    """agrees(model, inputs, ...): export it, and compare ONNX Runtime and OpenVINO with Jittor at two `sizes` of the dynamic
+    axes: shapes, dtypes, values. Returns the ONNX model.
 
     model: a module, or a function of (module, *Vars) with the `modules` that it uses as attributes. inputs: shapes, or
     Inputs. values: shape to array; default normal ones.
     """
-    def check(model, *inputs, modules=None, tolerance=2e-6, batches=(1, 3), opset=17, values=None, openvino_too=True, **options):
+    def check(model, *inputs, modules=None, tolerance=2e-6, opset=17, values=None, sizes=({"batch": 1}, {"batch": 3})):
         if not isinstance(model, nn.Module):
             model = Calls(model, **(modules or {}))
         inputs = [spec if isinstance(spec, Input) else Input(f"x{i}", spec) for i, spec in enumerate(inputs)]
-        exported, _ = to_onnx(model, inputs, opset=opset, **options)
-        compiled = compile_openvino(exported) if openvino_too else None
+        exported, assumptions = to_onnx(model, inputs, opset=opset)
+        assert assumptions == []
+        compiled = compile_openvino(exported)
         rng = np.random.default_rng(0)
-        for batch in batches:
-            arrays = {spec.name: values(spec.sizes({"batch": batch})) if values else spec.example({"batch": batch}, rng)
-                      for spec in inputs}
+        for size in sizes:
+            arrays = {spec.name: values(spec.sizes(size)) if values else spec.example(size, rng) for spec in inputs}
             expected = run_jittor(model, arrays)
-            engines = {"ONNX Runtime": run_onnx(exported, arrays)}
-            if openvino_too:
-                result = compiled(arrays)
-                engines["OpenVINO"] = {name: result[i] for i, name in enumerate(expected)}
+            result = compiled(arrays)
+            engines = {"ONNX Runtime": run_onnx(exported, arrays), "OpenVINO": dict(zip(expected, result.to_tuple()))}
             for engine, outputs in engines.items():
                 for name, want in expected.items():
-                    where = f"{name} at batch {batch} in {engine}"
-                    assert outputs[name].shape == want.shape, where
-                    assert outputs[name].dtype == want.dtype, where
+                    where = f"{name} at {size} in {engine}"
+                    assert (outputs[name].shape, outputs[name].dtype) == (want.shape, want.dtype), where
                     np.testing.assert_allclose(outputs[name], want, rtol=10 * tolerance, atol=tolerance, err_msg=where)
         return exported
     return check

@@ -87,7 +87,7 @@ def test_padding(agrees):
 
 
 def test_dynamic_height_and_width_are_computed_by_the_graph(agrees):
-    """Pixel shuffle, window partition, masked padding: shapes that are derived from shapes."""
+    """Shapes that are derived from shapes: pixel shuffle, windows, ceilings, means."""
     def run(self, image):
         batch, channels, height, width = image.shape
         shuffled = image.reshape(batch, channels // 4, 2, 2, height, width).permute(0, 1, 4, 2, 5, 3)
@@ -97,20 +97,27 @@ def test_dynamic_height_and_width_are_computed_by_the_graph(agrees):
             "windows": windows.reshape(-1, 4, channels), "tokens": image.flatten(2).transpose(1, 2),
             "back": image.flatten(2).reshape(batch, channels, height, width), "upper": image[:, :, :height // 2],
             "per_pixel": image.sum((2, 3)) / (height * width), "scaled": image * width ** -0.5, "last": image[:, :, height - 1],
-            "planes": jt.zeros((batch, 1, height, width)) + image[:, :1], "rows": jt.arange(height),
+            "planes": jt.zeros((batch, 1, height, width)) + image[:, :1], "rows": jt.arange(height) + image[0, 0, 0, :1].int32() * 0,
             "padded": nn.pad(image, [0, width // 2]), "tiled": image[:, :1, :1].broadcast([batch, 1, height, width]),
             "ceiling": image[:, :, :-(-height // 4)], "parts": image.split([height // 2, height - height // 2], 2)[1],
+            "twice": nn.interpolate(image, scale_factor=2, mode="nearest"), "enlarged": nn.resize(image, (height + 2, width), "bilinear"),
         }
 
-    class Model(nn.Module):
-        def execute(self, image):
-            return run(self, image)
-
-    from export.exporter import example_cases
-    from export.verify import verify  # noqa: F401
     spec = Input("image", (1, 4, 4, 8), dynamic={0: "batch", 2: "height", 3: "width"})
-    exported, assumptions = to_onnx(Model(), [spec])
-    sizes = [dim.dim_param or dim.dim_value for dim in exported.graph.input[0].type.tensor_type.shape.dim]
-    assert sizes == ["batch", 4, "height", "width"]
-    assert assumptions == []
-    assert example_cases([spec])[1]["image"].shape == (2, 4, 8, 24)
+    sizes = {"batch": 1, "height": 8, "width": 4}, {"batch": 3, "height": 6, "width": 10}
+    exported = agrees(run, spec, sizes=sizes, tolerance=1e-5)
+    dims = [dim.dim_param or dim.dim_value for dim in exported.graph.input[0].type.tensor_type.shape.dim]
+    assert dims == ["batch", 4, "height", "width"]
+
+
+def test_an_axis_that_is_not_dynamic_is_a_number(kinds):
+    model, _ = to_onnx(nn.Flatten(), [Input("x", (2, 3, 4), dynamic={})])
+    dims = [dim.dim_value for dim in model.graph.output[0].type.tensor_type.shape.dim]
+    assert dims == [2, 12]
+
+
+def test_axes_of_one_name_have_one_size(agrees):
+    image = Input("image", (1, 2, 4), dynamic={0: "batch", 2: "length"})
+    mask = Input("mask", (1, 4), dynamic={0: "batch", 1: "length"})
+    agrees(lambda self, image, mask: image * mask.unsqueeze(1), image, mask,
+           sizes=({"batch": 1, "length": 3}, {"batch": 2, "length": 5}))

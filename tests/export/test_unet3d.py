@@ -4,6 +4,8 @@ import jittor as jt
 import numpy as np
 from jittor import nn
 
+from export import Input
+
 
 class Block(nn.Module):
     def __init__(self, inputs, outputs, stride=1):
@@ -42,7 +44,6 @@ class UNet3d(nn.Module):
 
 
 def test_unet3d(agrees, kinds):
-    from export import Input
     model = UNet3d()
     for module in model.modules():
         if isinstance(module, nn.BatchNorm):

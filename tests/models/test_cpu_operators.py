@@ -104,6 +104,22 @@ def test_installed_batch_norm_updates_its_running_statistics_as_jittor_does():
         assert relative_error(getattr(layers[1], name).numpy(), getattr(layers[0], name).numpy()) < 1e-5
 
 
+def test_a_batch_norm_with_given_statistics_and_its_gradients_agree_with_jittor():
+    layer, x, g = nn.BatchNorm(3), var(4, 3, 5, 6), var(4, 3, 5, 6)
+    layer.is_train = False
+    layer.running_mean.assign(var(3))
+    layer.running_var.assign(var(3) * var(3) + 0.5)
+
+    def outcome():
+        y = layer(x)
+        return [v.numpy() for v in (y, *jt.grad((y * g).sum(), [x, layer.weight, layer.bias]))]
+
+    expected = outcome()
+    with cpu.installed():
+        got = outcome()
+    assert all(np.abs(b).max() > 0.1 and relative_error(a, b) < 1e-5 for a, b in zip(got, expected))
+
+
 def test_relu():
     x = jt.array(np.array([-2.0, 0.0, 3.0, -1.0, 5.0], np.float32))
     y = cpu.relu(x)

@@ -27,6 +27,7 @@ warmup_steps = 2
 learning_rate = 2e-3
 weight_decay = 1e-2
 ema_decay = 0.9
+freeze_norms_at = 6
 loosen_px = 3
 seed = 5
 validate_every = 4
