@@ -3,8 +3,8 @@
     from export import Input, export
     export(model, [Input("x", (1, 3, 224, 224))], "m.onnx")
 
-Importing this package sets Jittor's environment, so import it before `jittor`. README.md beside this file says how to use it
-on a model of one's own, and how to add an operator.
+Importing this package sets Jittor's environment, so import it before `jittor`. README.md beside this file says how to
+use it on a model of one's own, and how to add an operator.
 """
 
 import os

@@ -19,7 +19,8 @@ from export.verify import table
 _EPILOG = """\
 a module of your own:
   python -m export --module jittor.models:resnet18 --input x=1x3x224x224 -o resnet18.onnx
-  python -m export --module nets:build --input image=1x3x64x64 --input ids=1x16:int32<1000 --dynamic image:0,2,3 -o m.onnx --ir
+  python -m export --module nets:build --input image=1x3x64x64 --input ids=1x16:int32<1000 --dynamic image:0,2,3 \\
+      -o m.onnx --ir
 a model of this project, into weights/ with its manifest:
   python -m export roi2d --weights runs/roi2d
 """
@@ -28,22 +29,24 @@ a model of this project, into weights/ with its manifest:
 def _parser():
     parser = argparse.ArgumentParser(
         prog="python -m export", epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Export a Jittor module to ONNX and OpenVINO IR. Nothing is written unless ONNX Runtime and OpenVINO agree "
-                    "with Jittor at several batch sizes.")
+        description="Export a Jittor module to ONNX and OpenVINO IR. Nothing is written unless ONNX Runtime and "
+                    "OpenVINO agree with Jittor at several batch sizes.")
     parser.add_argument("name", nargs="?", help="a model of this project: roi2d, roi3d")
-    parser.add_argument("--module", metavar="PKG.MOD:FACTORY", help="a function (or class) without arguments that returns a module")
+    parser.add_argument("--module", metavar="PKG.MOD:FACTORY",
+                        help="a function (or class) without arguments that returns a module")
     parser.add_argument("--weights", metavar="FILE", help="safetensors to load, strictly; for NAME a folder will do")
     parser.add_argument("--input", action="append", default=[], metavar="NAME=SHAPE[:DTYPE]",
                         help="x=1x3x224x224, or ids=1x16:int32<1000 with values below 1000; once per input")
     parser.add_argument("--output", action="append", metavar="NAME", help="a name for an output; once per output")
     parser.add_argument("--dynamic", action="append", default=[], metavar="INPUT:AXIS,...",
-                        help="axes whose size may change (default: 0). x: for none; x:0,2=h names an axis, shared by its name")
+                        help="axes whose size may change (default: 0). x: for none; x:0,2=h names an axis to share it")
     parser.add_argument("-o", "--out", type=Path, help="the .onnx file; for NAME the weights folder (default: weights)")
     parser.add_argument("--ir", action="store_true", help="also write an OpenVINO IR beside it (NAME always does)")
     parser.add_argument("--f16", action="store_true", help="store the IR's weights in half precision")
     parser.add_argument("--opset", type=int, default=17, help=f"{OPSETS[0]}..{OPSETS[-1]} (default: 17)")
     parser.add_argument("--keep-norms", action="store_true", help="do not fold BatchNorm into convolutions")
-    parser.add_argument("--tolerance", type=float, default=1e-4, help="largest error of outputs of unit std (default: 1e-4)")
+    parser.add_argument("--tolerance", type=float, default=1e-4,
+                        help="largest error of outputs of unit std (default: 1e-4)")
     return parser
 
 
@@ -89,8 +92,8 @@ def _export_module(args, inputs):
     model = _build(args.module)
     if args.weights:
         _load(model, Path(args.weights))
-    return export(model, inputs, args.out, outputs=args.output, opset=args.opset, fold_norms=not args.keep_norms, ir=args.ir,
-                  f16=args.f16, tolerance=args.tolerance)
+    return export(model, inputs, args.out, outputs=args.output, opset=args.opset, fold_norms=not args.keep_norms,
+                  ir=args.ir, f16=args.f16, tolerance=args.tolerance)
 
 
 def _build(text):
@@ -114,7 +117,8 @@ def _load(model, path):
     from safetensors.numpy import load_file
 
     arrays, state = load_file(path), model.state_dict()
-    wrong = [f"missing {key}" for key in state if key not in arrays] + [f"unexpected {key}" for key in arrays if key not in state]
+    wrong = [f"missing {key}" for key in state if key not in arrays]
+    wrong += [f"unexpected {key}" for key in arrays if key not in state]
     wrong += [f"{key} must be {list(state[key].shape)}; got {list(arrays[key].shape)}" for key in arrays
               if key in state and list(arrays[key].shape) != list(state[key].shape)]
     if wrong:

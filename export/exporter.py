@@ -36,8 +36,8 @@ def to_onnx(model: jt.Module, inputs: list[Input], *, outputs: list[str] | None 
     """The ONNX model of a Jittor module in eval mode, checked but not yet verified, and the trace's assumptions.
 
     inputs are given to `execute` by name where it has arguments of those names, else in order. outputs: their names;
-    default "output", or "output_0", ..., or the keys of a dict. facts go to metadata_props. fold_norms: whether BatchNorm
-    goes into the convolution before it. The module is left as it was. Raises ExportError.
+    default "output", or "output_0", ..., or the keys of a dict. facts go to metadata_props. fold_norms: whether
+    BatchNorm goes into the convolution before it. The module is left as it was. Raises ExportError.
     """
     if opset not in OPSETS:
         raise ExportError("the model", f"opset must be {OPSETS[0]}..{OPSETS[-1]}; got {opset}")
@@ -47,11 +47,11 @@ def to_onnx(model: jt.Module, inputs: list[Input], *, outputs: list[str] | None 
     return to_model(graph, type(model).__name__, facts or {}), trace.assumptions
 
 
-def export(model: jt.Module, inputs: list[Input], path: str | os.PathLike, *, outputs: list[str] | None = None, opset: int = 17,
-           facts: dict[str, str] | None = None, fold_norms: bool = True, ir: bool = False, f16: bool = False,
-           cases: list[dict[str, np.ndarray]] | None = None, tolerance: float = 1e-4) -> Exported:
-    """Write `path` (ONNX) and with `ir` or `f16` an OpenVINO IR beside it (.xml and .bin; with `f16` its weights are half
-    precision), once ONNX Runtime and OpenVINO agree with Jittor on `cases` to `tolerance` (see `export.verify`).
+def export(model: jt.Module, inputs: list[Input], path: str | os.PathLike, *, outputs: list[str] | None = None,
+           opset: int = 17, facts: dict[str, str] | None = None, fold_norms: bool = True, ir: bool = False,
+           f16: bool = False, cases: list[dict[str, np.ndarray]] | None = None, tolerance: float = 1e-4) -> Exported:
+    """Write `path` (ONNX) and with `ir` or `f16` an OpenVINO IR beside it (.xml and .bin; with `f16` its weights are
+    half precision), once ONNX Runtime and OpenVINO agree with Jittor on `cases` to `tolerance` (see `export.verify`).
 
     cases: inputs by name, one dict a case; default random ones of batch 1, 2 and 7. Other arguments as for `to_onnx`.
     Nothing is written where something fails. Raises ExportError.
@@ -65,7 +65,8 @@ def export(model: jt.Module, inputs: list[Input], path: str | os.PathLike, *, ou
         files = [onnx_path]
         if ir or f16:
             files += write_ir(onnx_path, onnx_path.with_suffix(".xml"), facts or {}, f16)
-        agreements = verify(model, onnx_path, files[1] if ir or f16 else None, cases or example_cases(inputs), tolerance, f16)
+        xml_path = files[1] if ir or f16 else None
+        agreements = verify(model, onnx_path, xml_path, cases or example_cases(inputs), tolerance, f16)
         written = [install(file, path.parent / file.name) for file in files]
     return Exported(made, assumptions, agreements, written)
 

@@ -151,7 +151,8 @@ class Graph:
         return self._compute_in_floats(kind, operands, whole)
 
     def _compute_in_floats(self, kind, operands, whole):
-        a, b = (name if dtype == "float64" else self.op("Cast", name, to=np.dtype("float64")) for name, dtype in operands)
+        a, b = (name if dtype == "float64" else self.op("Cast", name, to=np.dtype("float64"))
+                for name, dtype in operands)
         if kind in ("add", "sub", "mul", "pow"):
             result = self.op(kind.title(), a, b)
         else:
@@ -186,8 +187,8 @@ class Graph:
 
 
 def read(var: jt.Var) -> np.ndarray:
-    """The value of a real Var, computed alone: a plain `numpy()` would run every pending operation of the process, those of
-    the traced model at its made-up sizes among them.
+    """The value of a real Var, computed alone: a plain `numpy()` would run every pending operation of the process,
+    those of the traced model at its made-up sizes among them.
     """
     var.sync(False, False)
     return np.array(var.numpy())

@@ -3,10 +3,19 @@
 import re
 from dataclasses import dataclass, field
 
+import jittor as jt
 import numpy as np
 
 _SPEC = re.compile(r"(?P<name>[^=:,]+)=(?P<shape>\d+(x\d+)*)(:(?P<dtype>[a-z]+\d*)(<(?P<below>\d+))?)?")
 _DTYPES = ("float32", "float64", "float16", "int32", "int64", "int16", "int8", "uint8", "bool")
+
+
+def call(model: jt.Module, inputs: dict):
+    """The model on inputs by name: given to `execute` by name where it has arguments of those names, else in order."""
+    code = model.execute.__code__
+    if set(inputs) <= set(code.co_varnames[:code.co_argcount + code.co_kwonlyargcount]):
+        return model(**inputs)
+    return model(*inputs.values())
 
 
 @dataclass(frozen=True)
@@ -30,7 +39,8 @@ class Input:
             raise ValueError(f"input {self.name}: dtype must be one of {', '.join(_DTYPES)}; got {self.dtype}")
         for axis in self.dynamic:
             if not 0 <= axis < len(self.shape):
-                raise ValueError(f"input {self.name}: a dynamic axis must be one of 0..{len(self.shape) - 1}; got {axis}")
+                raise ValueError(f"input {self.name}: a dynamic axis must be one of 0..{len(self.shape) - 1}; "
+                                 f"got {axis}")
 
     def sizes(self, values: dict[str, int]) -> list[int]:
         """The shape with dynamic axes of the sizes `values`."""

@@ -9,8 +9,8 @@ FACTS_SECTION = "medseg"
 
 
 def write_ir(onnx_path: Path, xml_path: Path, facts: dict[str, str], f16: bool = False) -> list[Path]:
-    """Write `xml_path` and the .bin beside it, and return both. facts: strings, written to rt_info. f16: store the weights
-    in half precision (half the bytes; what runs is still float32)."""
+    """Write `xml_path` and the .bin beside it, and return both. facts: strings, written to rt_info. f16: store the
+    weights in half precision (half the bytes; what runs is still float32)."""
     model = openvino.Core().read_model(onnx_path)
     for key, value in facts.items():
         model.set_rt_info(str(value), [FACTS_SECTION, key])
@@ -23,4 +23,4 @@ def read_facts(xml_path: Path) -> dict[str, str]:
     model = openvino.Core().read_model(xml_path)
     if not model.has_rt_info([FACTS_SECTION]):
         return {}
-    return {key: value.astype(str) for key, value in model.get_rt_info([FACTS_SECTION]).value.items()}
+    return {key: str(value) for key, value in model.get_rt_info([FACTS_SECTION]).value.items()}

@@ -19,7 +19,12 @@ def _is_users(file: str) -> bool:
 
 
 def user_line() -> str:
-    """The source line of the user's model that is running, as "nets/vit.py:57: x[:, 0] = 0.", else "".
+    """The source line of the user's model that is running, as "nets/vit.py:57: x[:, 0] = 0.", else ""."""
+    return ": ".join(filter(None, user_place()))
+
+
+def user_place() -> tuple[str, str]:
+    """("nets/vit.py:57", "x[:, 0] = 0.") of the line that is running, ("", "") where none of the user's is.
 
     Paths are relative to the working directory where they lie below it.
     """
@@ -30,9 +35,9 @@ def user_line() -> str:
             source = linecache.getline(file, frame.f_lineno).strip()
             relative = os.path.relpath(file)
             shown = file if relative.startswith("..") else relative
-            return f"{shown}:{frame.f_lineno}: {source}".rstrip(": ")
+            return f"{shown}:{frame.f_lineno}", source
         frame = frame.f_back
-    return ""
+    return "", ""
 
 
 def module_path(key: str) -> str:

@@ -15,8 +15,8 @@ def update_manifest(folder: Path, name: str, family: str, files: dict[str, str],
 
     files: role ("openvino", "openvino_bin", "onnxruntime", "jittor") to path inside the folder; their sizes and SHA-256
     are taken from the files that lie there. An entry that is there keeps what the export does not own (scores, source,
-    licence, ...); so do the other models. The file is replaced whole or not at all. Raises ValueError where the manifest
-    that is there cannot be read.
+    licence, ...); so do the other models. The file is replaced whole or not at all. Raises ValueError where the
+    manifest that is there cannot be read.
     """
     path = Path(folder) / FILE
     manifest = _read(path)

@@ -15,17 +15,18 @@ BINARY = {
 COMPARE = {
     "lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal", "eq": "equal", "ne": "not_equal",
 }
+_UFUNCS = {name: name for name in (*BINARY.values(), *COMPARE.values()) if not name.startswith("bitwise")}
+_UFUNCS |= {"power": "pow", "remainder": "mod"}
 _READ = "its value does not exist while the model is traced: the exported graph would keep one constant answer for ever"
-_READ_INSTEAD = "keep the choice inside the graph, for instance jt.where(condition, a, b), or return the Var as an output"
+_READ_INSTEAD = "keep the choice inside the graph, as jt.where(condition, a, b), or return the Var as an output"
 
 
 class Proxy:
-    """A Var of the traced model: `tensor`, the name of the ONNX tensor that holds it, and what Jittor makes of it at both
-    traced sizes, `first` and `second`, two lazy Vars that are never computed and only tell shapes and dtypes.
+    """A Var of the traced model: `tensor`, the name of the ONNX tensor that holds it, and what Jittor makes of it at
+    both traced sizes, `first` and `second`, two lazy Vars that are never computed and only tell shapes and dtypes.
     """
 
     __slots__ = ("first", "second", "tensor")
-    __array_ufunc__ = None  # so that `array + proxy` comes to us
 
     def __init__(self, first, second, tensor):
         self.first, self.second, self.tensor = first, second, tensor
@@ -124,6 +125,13 @@ class Proxy:
 
     def __array__(self, *args, **kwargs):
         self._read("a NumPy function on a Var")
+
+    def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
+        # `array + proxy` comes as np.add; Jittor would read the Var for anything but an operator.
+        name = _UFUNCS.get(ufunc.__name__)
+        if name is None or method != "__call__" or kwargs:
+            self._read("a NumPy function on a Var")
+        return getattr(jt, name)(*inputs)
 
     def __format__(self, spec):
         return repr(self)

@@ -10,8 +10,9 @@ from export.inputs import Input
 from export.manifest import update_manifest
 
 _BUILDERS = ("models.roi.build",)
-"""Modules with CONFIGS (by model name), build(name), load_weights(model, path) and save_weights(model, path). Their models
-have facts() -> dict of strings, and example_inputs(batch) -> dict of arrays; facts()["family"] names the network."""
+"""Modules with CONFIGS (by model name), build(name), load_weights(model, path) and save_weights(model, path). Their
+models have facts() -> dict of strings, and example_inputs(batch) -> dict of arrays; facts()["family"] names the
+network."""
 
 _BATCHES = (1, 2, 7)
 
@@ -62,12 +63,13 @@ def find_checkpoint(name: str, path: Path) -> Path:
     if not path.is_dir():
         if path.is_file():
             return path
-        raise ExportError(f"model {name}", f"its weights must be a safetensors file or a folder with one; there is none at {path}")
+        raise ExportError(f"model {name}", "its weights must be a safetensors file or a folder with one; there is none "
+                          f"at {path}")
     found = sorted(path.glob("*.safetensors"))
     for wanted in (path / f"{name}.safetensors", path / "best.safetensors"):
         if wanted in found:
             return wanted
     if len(found) != 1:
-        raise ExportError(f"model {name}", f"{path} must hold {name}.safetensors, best.safetensors or just one safetensors "
-                          f"file; it holds {', '.join(file.name for file in found) or 'none'}")
+        raise ExportError(f"model {name}", f"{path} must hold {name}.safetensors, best.safetensors or just one "
+                          f"safetensors file; it holds {', '.join(file.name for file in found) or 'none'}")
     return found[0]

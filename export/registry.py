@@ -1,4 +1,5 @@
-"""How Jittor's operators are exported: one rule each, written in `export/ops/` or by a user for an operator of their own.
+"""How Jittor's operators are exported: one rule each, written in `export/ops/` or by a user for an operator of their
+own.
 
 A rule is a function with the arguments of what it exports. A target is one of
 
@@ -35,8 +36,8 @@ def lowers(*targets):
 
     graph is an `export.graph.Graph`; out the result, a Proxy whose shape and dtype Jittor has worked out and whose name
     is not known yet (a list of them where Jittor returns several; then a list of names is returned); the rest are the
-    arguments of the call, in which every traced Var is a Proxy and every dynamic size a Sym. For a module class the first
-    of them is the module. May return NotImplemented to have Jittor's own Python code traced through instead.
+    arguments of the call, in which every traced Var is a Proxy and every dynamic size a Sym. For a module class the
+    first of them is the module. May return NotImplemented to have Jittor's own Python code traced through instead.
     """
     return _register(targets, rewrites=False)
 

@@ -79,7 +79,8 @@ class Sym:
 
     def _refused(self, use):
         return refusal(
-            f"a dynamic size in {use}", f"{self!r} is known only when the exported model runs, and a plain number is needed",
+            f"a dynamic size in {use}",
+            f"{self!r} is known only when the exported model runs, and a plain number is needed",
             "keep to + - * // % on sizes, or make the axis static (--dynamic)")
 
 

@@ -9,15 +9,14 @@ import numpy as np
 from export import context
 from export.errors import ExportError, refusal
 from export.graph import Graph
-from export.inputs import Input, symbol_values
-from export.location import module_path, user_line
+from export.inputs import Input, call, symbol_values
+from export.location import module_path, user_place
 from export.patching import patched
 from export.proxy import Proxy, at
 from export.refusals import why_not
 from export.symbolic import Sym
 
-_UNREACHED = "a traced Var reached C code through a reference that the exporter cannot exchange (a closure or a default " \
-             "argument)"
+_UNREACHED = "a traced Var reached C code through a reference that the exporter cannot exchange, as in a closure"
 
 
 class Trace:
@@ -38,7 +37,8 @@ class Trace:
         self._dim_names = {}
 
     def run(self, output_names: list[str] | None) -> Graph:
-        """Trace the model and return its graph. output_names: None for "output", or "output_0", ... or a dict's keys."""
+        """Trace the model and return its graph. output_names: None for "output", or "output_0", ... or a dict's
+        keys."""
         if context.active is not None:
             raise RuntimeError("a trace is already running in this process")
         proxies = [self._input(spec) for spec in self._inputs]
@@ -70,7 +70,8 @@ class Trace:
 
     def _name_parameters(self):
         state = self._model.state_dict()
-        jt.sync(list(state.values()), False, False)  # now, so that a lazy random initialisation is the same to everybody
+        # Now, so that a lazy random initialisation is the same to everybody.
+        jt.sync(list(state.values()), False, False)
         for key, var in state.items():
             self.graph.name_parameter(key, var)
         for key, module in self._model.named_modules():
@@ -84,11 +85,7 @@ class Trace:
                               "name the input differently")
 
     def _run_the_users_model(self, proxies):
-        code = self._model.execute.__code__
-        names = code.co_varnames[:code.co_argcount + code.co_kwonlyargcount]
-        if all(name in names for name in self.graph.inputs):
-            return self._model(**dict(zip(self.graph.inputs, proxies)))
-        return self._model(*proxies)
+        return call(self._model, dict(zip(self.graph.inputs, proxies)))
 
     def _record_outputs(self, outputs, names):
         found = _flatten_outputs(outputs)
@@ -98,7 +95,8 @@ class Trace:
                               f"{', '.join(names)}")
         for name, (place, output) in zip(names, found):
             if type(output) is not Proxy:
-                raise ExportError(f"{place} of the model", f"it is a {type(output).__name__} that depends on no input",
+                kind = "a Var" if type(output) is jt.Var else type(output).__name__
+                raise ExportError(f"{place} of the model", f"it is {kind} that depends on no input",
                                   "return only Vars that are computed from the inputs")
             if name in self.graph.inputs or name in self.graph.outputs:
                 raise ExportError(f"{place} of the model", f"the name {name} is taken", "name the outputs (--output)")
@@ -169,8 +167,8 @@ class Trace:
             error.add_note(f"while exporting {self.where()}")
 
     def assume(self, text):
-        line = user_line().rpartition(": ")[0] or self.where()
-        text = f"{line}: {text}"
+        place, _ = user_place()
+        text = f"{place or self.where()}: {text}"
         if text not in self.assumptions:
             self.assumptions.append(text)
 
@@ -191,8 +189,8 @@ class Trace:
         """Keep what Jittor knows of a tensor: the finished graph is checked against it."""
         first, second = list(proxy.first.shape), list(proxy.second.shape)
         if len(first) != len(second) or str(proxy.first.dtype) != str(proxy.second.dtype):
-            raise refusal("an operation", f"its result has shape {first} at one size of the dynamic axes and {second} at "
-                          "another")
+            raise refusal("an operation", f"its result has shape {first} at one size of the dynamic axes and {second} "
+                          "at another")
         if proxy.tensor not in self.graph.values:
             dims = tuple(a if a == b else self._dim_names.get((a, b)) for a, b in zip(first, second))
             self.graph.values[proxy.tensor] = (_dtype(proxy), dims)
@@ -203,7 +201,7 @@ def _dtype(proxy) -> str:
     try:
         return np.dtype(name).name
     except TypeError as error:
-        raise refusal(f"{name} Vars", "ONNX engines on the CPU have no such type", "export the model in float32") from error
+        raise refusal(f"{name} Vars", "ONNX engines on the CPU have no such type", "export it in float32") from error
 
 
 def _flatten_outputs(outputs):

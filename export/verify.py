@@ -9,6 +9,7 @@ import onnxruntime
 import openvino
 
 from export.errors import ExportError
+from export.inputs import call
 from export.tracer import evaluation
 
 HALF_PRECISION = 300
@@ -17,8 +18,8 @@ HALF_PRECISION = 300
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far two engines are from Jittor on one case: the largest absolute difference over all outputs, and the largest
-    after every output was divided by its standard deviation ("unit std")."""
+    """How far two engines are from Jittor on one case: the largest absolute difference over all outputs, and the
+    largest after every output was divided by its standard deviation ("unit std")."""
 
     batch: int
     max_abs_error_onnxruntime: float
@@ -60,10 +61,9 @@ def verify(model: jt.Module, onnx_path: Path, xml_path: Path | None, cases: list
 
 def run_jittor(model: jt.Module, case: dict[str, np.ndarray]) -> list[np.ndarray]:
     """The outputs of the model in eval mode, in order."""
-    names = model.execute.__code__.co_varnames[:model.execute.__code__.co_argcount + model.execute.__code__.co_kwonlyargcount]
     arguments = {name: jt.array(array, dtype=str(array.dtype)) for name, array in case.items()}
     with jt.no_grad(), evaluation(model):
-        outputs = model(**arguments) if all(name in names for name in case) else model(*arguments.values())
+        outputs = call(model, arguments)
         if isinstance(outputs, dict):
             outputs = list(outputs.values())
         outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
@@ -78,11 +78,11 @@ def _errors(names, expected, found, engine):
     for name, want in zip(names, expected):
         got = found[name]
         if got.shape != want.shape:
-            raise ExportError("verification", f"output {name} must have Jittor's shape {want.shape}; {engine} has {got.shape}",
-                              "a size was taken for a constant: make that axis static (--dynamic), or report it")
+            raise ExportError("verification", f"output {name} must have Jittor's shape {want.shape}; {engine} has "
+                              f"{got.shape}", "a size was taken for a constant: make that axis static (--dynamic)")
         if not (np.isfinite(want).all() and np.isfinite(got).all()):
-            raise ExportError("verification", f"output {name} must be finite in Jittor and in {engine}; it has NaN or infinity",
-                              "check the weights and the inputs")
+            raise ExportError("verification", f"output {name} must be finite in Jittor and in {engine}; it has NaN or "
+                              "infinity", "check the weights and the inputs")
         error = float(np.abs(got.astype(np.float64) - want).max(initial=0))
         # A nearly constant output has no scale of its own: then it is that of its values.
         scale = max(float(want.std(dtype=np.float64)), 0.01 * float(np.abs(want).max(initial=0)))
@@ -96,8 +96,10 @@ def _refuse_disagreement(agreements, tolerance, f16):
         error = getattr(worst, f"unit_std_error_{engine}")
         if not error <= limit:
             raise ExportError(
-                "verification", f"{engine} must agree with Jittor to {limit:.0e} on outputs of unit std; got {error:.1e} at "
-                f"batch {worst.batch}\n{table(agreements)}", "nothing was written. --tolerance allows more, if you must")
+                "verification",
+                f"{engine} must agree with Jittor to {limit:.0e} on outputs of unit std; got {error:.1e} at "
+                f"batch {worst.batch}\n{table(agreements)}",
+                "nothing was written. --tolerance allows more, if you must")
 
 
 def table(agreements: list[Agreement]) -> str:

@@ -36,7 +36,10 @@ class Run:
 
 @dataclass(frozen=True)
 class BareRunner:
-    """predict.sh on this host. CPU seconds and peak resident memory are those of its process (getrusage)."""
+    """predict.sh on this host. CPU seconds and peak resident memory are those of its process (getrusage).
+
+    Linux hands a process's peak on to what it starts: a run never shows less than the harness itself, some 50 MB.
+    """
 
     timeout_s: float
     name: str = "bare"

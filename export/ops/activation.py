@@ -88,6 +88,8 @@ def _calls(name):
     return rewrite
 
 
-for _module, _function in {"ReLU": "relu", "LeakyReLU": "leaky_relu", "ReLU6": "relu6", "Softmax": "softmax", "GELU": "gelu",
-                           "SiLU": "silu"}.items():
+_MADE_MODULES = {
+    "ReLU": "relu", "LeakyReLU": "leaky_relu", "ReLU6": "relu6", "Softmax": "softmax", "GELU": "gelu", "SiLU": "silu",
+}
+for _module, _function in _MADE_MODULES.items():
     rewrites(f"nn.{_module}")(_calls(_function))

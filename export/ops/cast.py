@@ -2,7 +2,9 @@
 
 from export.registry import RULES, lowers
 
-_DTYPES = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool")
+_DTYPES = (
+    "float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool",
+)
 _ALIASES = {"float": "float32", "double": "float64", "half": "float16", "int": "int32", "long": "int32"}
 
 

@@ -23,7 +23,8 @@ def convolve(g, out, x, weight, bias=None, stride=1, padding=0, dilation=1, grou
 
 @lowers("nn.Conv2d", "nn.Conv3d")
 def convolution_module(g, out, module, x):
-    return convolve(g, out, x, module.weight, module.bias, module.stride, module.padding, module.dilation, module.groups)
+    return convolve(g, out, x, module.weight, module.bias, module.stride, module.padding, module.dilation,
+                    module.groups)
 
 
 @lowers("nn.Conv1d")

@@ -7,17 +7,20 @@ from export.ops.operands import common_dtype, operand
 from export.registry import lowers
 
 _ARITHMETIC = {
-    ("add",): "Add", ("subtract", "sub"): "Sub", ("multiply", "mul"): "Mul", ("divide", "div"): "Div", ("ops.pow",): "Pow",
+    ("add",): "Add", ("subtract", "sub"): "Sub", ("multiply", "mul"): "Mul", ("divide", "div"): "Div",
+    ("ops.pow",): "Pow",
     ("maximum",): "Max", ("minimum",): "Min",
 }
 _ON_BOOLS = {"Add": "Or", "Mul": "And", "Max": "Or", "Min": "And"}
 _COMPARISONS = {
-    "less": "Less", "less_equal": "LessOrEqual", "greater": "Greater", "greater_equal": "GreaterOrEqual", "equal": "Equal",
+    "less": "Less", "less_equal": "LessOrEqual", "greater": "Greater", "greater_equal": "GreaterOrEqual",
+    "equal": "Equal",
 }
 _UNARY = {
     "abs": "Abs", "negative": "Neg", "exp": "Exp", "log": "Log", "sqrt": "Sqrt", "erf": "Erf", "sigmoid": "Sigmoid",
     "sin": "Sin", "cos": "Cos", "tan": "Tan", "sinh": "Sinh", "cosh": "Cosh", "tanh": "Tanh", "floor": "Floor",
-    "ceil": "Ceil", "asin": "Asin", "arcsin": "Asin", "acos": "Acos", "arccos": "Acos", "atan": "Atan", "arctan": "Atan",
+    "ceil": "Ceil", "asin": "Asin", "arcsin": "Asin", "acos": "Acos", "arccos": "Acos", "atan": "Atan",
+    "arctan": "Atan",
     "asinh": "Asinh", "arcsinh": "Asinh", "acosh": "Acosh", "arccosh": "Acosh", "atanh": "Atanh", "arctanh": "Atanh",
 }
 _BITWISE = {"and": "And", "or": "Or", "xor": "Xor"}

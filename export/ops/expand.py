@@ -11,16 +11,15 @@ from export.symbolic import Sym
 def broadcast(g, out, x, shape, dims=()):
     """To `shape` (or a Var's shape). dims: axes of the result that `x` lacks; other missing ones are in front."""
     target = list(getattr(shape, "shape", shape))
+    tensor, sizes = g.operand(x), list(x.shape)
     if dims:
-        x_rank, tensor = len(target), g.op("Unsqueeze", x, g.int64s(*sorted(axis_of(axis, len(target)) for axis in dims)))
-        x_sizes = _unsqueezed(list(x.shape), [axis_of(axis, len(target)) for axis in dims])
-    else:
-        x_rank, tensor, x_sizes = x.ndim, g.operand(x), list(x.shape)
-    offset = len(target) - x_rank
+        axes = sorted(axis_of(axis, len(target)) for axis in dims)
+        tensor = g.op("Unsqueeze", tensor, g.int64s(*axes))
+        for axis in axes:
+            sizes.insert(axis, 1)
+    offset = len(target) - len(sizes)
     # 1 leaves an axis as it is.
-    wanted = [
-        1 if axis >= offset and not _is_one(x_sizes[axis - offset]) else size for axis, size in enumerate(target)
-    ]
+    wanted = [1 if axis >= offset and not _is_one(sizes[axis - offset]) else size for axis, size in enumerate(target)]
     if offset == 0 and all(_is_one(size) for size in wanted):
         return tensor
     return g.op("Expand", tensor, g.sizes(wanted))
@@ -28,12 +27,6 @@ def broadcast(g, out, x, shape, dims=()):
 
 def _is_one(size):
     return type(size) is not Sym and size == 1
-
-
-def _unsqueezed(sizes, axes):
-    for axis in sorted(axes):
-        sizes.insert(axis, 1)
-    return sizes
 
 
 @lowers("repeat")

@@ -22,7 +22,7 @@ def getitem(g, out, x, index):
     arrays = {axis: item for axis, item in enumerate(per_axis) if _is_array(item)}
     if arrays:
         tensor = _gather(g, x, tensor, arrays)
-    taken = [_shifted(axis, arrays, x) for axis, item in enumerate(per_axis) if _is_integer(item)]
+    taken = [_shifted(axis, arrays) for axis, item in enumerate(per_axis) if _is_integer(item)]
     if taken and len(taken) == x.ndim:
         return g.op("Reshape", tensor, g.int64s(1))
     if taken:
@@ -40,7 +40,8 @@ def _is_integer(item):
 
 
 def _for_every_axis(items, rank):
-    """The index with Ellipsis, what is left out at the end, and constant masks written out: None or one item an axis."""
+    """The index with Ellipsis, what is left out at the end, and constant masks written out: None or one item an
+    axis."""
     items = [part for item in items for part in _without_masks(item)]
     for item in items:
         if not (item is None or item is Ellipsis or isinstance(item, slice) or _is_array(item) or _is_integer(item)):
@@ -86,9 +87,8 @@ def _gather(g, x, tensor, arrays):
     """Index arrays along one axis, or along several: then those axes are merged, and so are the indices."""
     axes = list(arrays)
     first = axes[0]
-    indices = [_index_operand(g, item, x.shape[axis]) for axis, item in arrays.items()]
     if len(axes) == 1:
-        return g.op("Gather", tensor, indices[0], axis=first)
+        return g.op("Gather", tensor, _index_operand(g, arrays[first]), axis=first)
     sizes = [x.shape[axis] for axis in axes]
     if any(type(size) is Sym for size in sizes[1:]):
         raise refusal("several index arrays", "all but the first index a dynamic axis",
@@ -98,9 +98,10 @@ def _gather(g, x, tensor, arrays):
     if order != sorted(order):
         tensor = g.op("Transpose", tensor, perm=order)
     shape = [0] * first + [-1] + [_size_after_slicing(g, tensor, place) for place in range(first + len(axes), x.ndim)]
-    merged = indices[0]
-    for index, size in zip(indices[1:], sizes[1:]):
-        merged = g.op("Add", g.op("Mul", merged, g.int64s(size)), index)
+    merged = None
+    for axis, size in zip(axes, sizes):
+        index = _from_the_start(g, arrays[axis], size)
+        merged = index if merged is None else g.op("Add", g.op("Mul", merged, g.int64s(size)), index)
     return g.op("Gather", g.op("Reshape", tensor, _concat(g, shape)), merged, axis=first)
 
 
@@ -112,25 +113,32 @@ def _concat(g, parts):
     return g.op("Concat", *(part if isinstance(part, str) else g.int64s(part) for part in parts), axis=0)
 
 
-def _index_operand(g, item, size):
-    """An int64 index; constant ones from the end are turned, for merged axes cannot count from there."""
-    if isinstance(item, jt.Var):
-        return g.cast(item, "int64")
-    array = np.asarray(item, np.int64)
-    return g.constant(np.where(array < 0, array + size, array) if type(size) is not Sym else array)
+def _index_operand(g, item):
+    return g.cast(item, "int64") if isinstance(item, jt.Var) else g.constant(np.asarray(item, np.int64))
 
 
-def _shifted(axis, arrays, x):
+def _from_the_start(g, item, size):
+    """An index whose negative elements count from the start too: along merged axes there is no end to count from."""
+    if not isinstance(item, jt.Var) and np.min(item) >= 0:
+        return _index_operand(g, item)
+    index = _index_operand(g, item)
+    return g.op("Where", g.op("Less", index, g.int64s(0)), g.op("Add", index, g.sizes([size])), index)
+
+
+def _rank(arrays):
+    """How many axes the index arrays have together."""
+    return max((item.ndim if isinstance(item, jt.Var) else np.ndim(item) for item in arrays.values()), default=0)
+
+
+def _shifted(axis, arrays):
     """Where an axis of x lies after the gather."""
     if not arrays or axis < min(arrays):
         return axis
-    gathered = max(np.ndim(item) if not isinstance(item, jt.Var) else item.ndim for item in arrays.values())
-    return axis + gathered - sum(other < axis for other in arrays)
+    return axis + _rank(arrays) - sum(other < axis for other in arrays)
 
 
 def _positions_of_none(items, arrays):
     """The axes of the result that None inserts."""
-    gathered = max((np.ndim(item) if not isinstance(item, jt.Var) else item.ndim for item in arrays.values()), default=0)
     positions, place, seen = [], 0, False
     for item in items:
         if item is None:
@@ -139,5 +147,5 @@ def _positions_of_none(items, arrays):
         elif isinstance(item, slice):
             place += 1
         elif _is_array(item) and not seen:
-            place, seen = place + gathered, True
+            place, seen = place + _rank(arrays), True
     return positions

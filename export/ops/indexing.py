@@ -29,5 +29,6 @@ def scatter(g, out, x, dim, index, src, reduce="void"):
 @rewrites("nn.one_hot")
 def one_hot(x, num_classes=-1):
     if num_classes == -1:
-        raise refusal("one_hot without num_classes", "the shape of its result depends on the values", "give num_classes")
+        raise refusal("one_hot without num_classes", "the shape of its result depends on the values",
+                      "give num_classes")
     return (x.unsqueeze(-1) == jt.arange(num_classes)).cast(x.dtype)

@@ -21,8 +21,9 @@ def _along_channels(g, value, rank):
 @lowers("nn.BatchNorm")
 def batch_norm_module(g, out, module, x):
     if module.is_train:
-        raise refusal("nn.BatchNorm in training mode", "it normalises by the statistics of the batch at hand, and this one is "
-                      "out of the reach of model.eval()", "hold it as an attribute of a module or in nn.ModuleList, not in a "
+        raise refusal("nn.BatchNorm in training mode", "it normalises by the statistics of the batch at hand, and this "
+                      "one is out of the reach of model.eval()",
+                      "hold it as an attribute of a module or in nn.ModuleList, not in a "
                       "Python list or dict")
     return batch_norm(g, out, x, module.running_mean, module.running_var, module.weight, module.bias, eps=module.eps)
 
@@ -30,8 +31,8 @@ def batch_norm_module(g, out, module, x):
 @lowers("nn.batch_norm")
 def batch_norm(g, out, x, running_mean, running_var, weight=1, bias=0, training=False, momentum=0.1, eps=1e-5):
     channels = [int(x.shape[1])]
-    return g.op("BatchNormalization", x, _filled(g, weight, channels), _filled(g, bias, channels), running_mean, running_var,
-                epsilon=float(eps))
+    return g.op("BatchNormalization", x, _filled(g, weight, channels), _filled(g, bias, channels), running_mean,
+                running_var, epsilon=float(eps))
 
 
 @lowers("nn.InstanceNorm")
@@ -42,7 +43,8 @@ def instance_norm_module(g, out, module, x):
 @lowers("nn.instance_norm")
 def instance_norm(g, out, x, running_mean=None, running_var=None, weight=1, bias=0, momentum=0.1, eps=1e-5):
     channels = [int(x.shape[1])]
-    return g.op("InstanceNormalization", x, _filled(g, weight, channels), _filled(g, bias, channels), epsilon=float(eps))
+    return g.op("InstanceNormalization", x, _filled(g, weight, channels), _filled(g, bias, channels),
+                epsilon=float(eps))
 
 
 @lowers("nn.LayerNorm")
@@ -75,11 +77,12 @@ def group_norm_module(g, out, module, x):
 @lowers("nn.group_norm")
 def group_norm(g, out, x, num_groups, weight=1, bias=0, eps=1e-5):
     if out.ndim != x.ndim:
-        raise refusal(f"nn.group_norm on {x.ndim} axes", "Jittor's function flattens its result there", "use nn.GroupNorm")
+        raise refusal(f"nn.group_norm on {x.ndim} axes", "Jittor's function flattens its result there",
+                      "use nn.GroupNorm")
     channels = [int(x.shape[1])]
     if g.opset >= 21:
-        return g.op("GroupNormalization", x, _filled(g, weight, channels), _filled(g, bias, channels), epsilon=float(eps),
-                    num_groups=int(num_groups))
+        return g.op("GroupNormalization", x, _filled(g, weight, channels), _filled(g, bias, channels),
+                    epsilon=float(eps), num_groups=int(num_groups))
     # Every group is one channel of an instance norm over all that is in it.
     ones, zeros = (g.constant(np.full(num_groups, number, np.float32)) for number in (1, 0))
     grouped = g.op("Reshape", x, g.int64s(0, num_groups, -1))

@@ -32,7 +32,8 @@ def pool(g, out, module, x):
 
 
 def _end_padding(module, size, pooled, kernel, stride, padding):
-    """What ceil_mode pads at the end of an axis, said in numbers: engines read their own flag for it in different ways."""
+    """What ceil_mode pads at the end of an axis, said in numbers: engines read their own flag for it in different
+    ways."""
     if not module.ceil_mode:
         return padding
     if type(size) is Sym:

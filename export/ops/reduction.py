@@ -15,8 +15,8 @@ _BY_NAME = {
 
 
 def reduce(g, kind, tensor, rank, axes=None, keepdims=False):
-    """Reduce an operand of `rank` axes over `axes`: an int, a sequence of them, or None or an empty one for all. A result
-    without axes has shape (1,), as in Jittor."""
+    """Reduce an operand of `rank` axes over `axes`: an int, a sequence of them, or None or an empty one for all. A
+    result without axes has shape (1,), as in Jittor."""
     axes = [axes] if isinstance(axes, int) else list(axes or ())
     axes = sorted(axis_of(axis, rank) for axis in axes) or list(range(rank))
     to_one = len(axes) == rank and not keepdims

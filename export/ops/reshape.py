@@ -48,6 +48,6 @@ def unsqueeze(g, out, x, dim):
 
 @lowers("squeeze")
 def squeeze(g, out, x, dim=None):
-    axes = [axis_of(dim, x.ndim)] if dim is not None else [
-        axis for axis, size in enumerate(x.shape) if type(size) is not Sym and size == 1]
+    # Without dim this assumes (and says so) that no dynamic size is 1.
+    axes = [axis_of(dim, x.ndim)] if dim is not None else [axis for axis, size in enumerate(x.shape) if size == 1]
     return g.op("Squeeze", x, g.int64s(*axes)) if axes else x.tensor

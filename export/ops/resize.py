@@ -7,7 +7,7 @@ from jittor import nn
 
 from export.errors import refusal
 from export.registry import lowers, rewrites
-from export.symbolic import Sym
+from export.symbolic import value
 
 _MODES = {"nearest": "nearest", "bilinear": "linear", "bicubic": "cubic"}
 
@@ -35,11 +35,12 @@ def resize(g, out, img, size, mode="nearest", align_corners=False, tf_mode=False
 
 def _whole_factor(old, new):
     """The factor of an enlargement by a whole number, which holds at every size of a dynamic axis; else 0."""
-    pairs = [(old.first, new.first), (old.second, new.second)] if type(old) is Sym and type(new) is Sym else [(old, new)]
-    if any(type(size) is Sym for pair in pairs for size in pair) or any(b % a for a, b in pairs):
+    if type(old) is not type(new):
         return 0
-    factors = {b // a for a, b in pairs}
-    return factors.pop() if len(factors) == 1 else 0
+    first, second = ((value(old, which), value(new, which)) for which in (0, 1))
+    if any(after % before for before, after in (first, second)):
+        return 0
+    return first[1] // first[0] if first[1] * second[0] == second[1] * first[0] else 0
 
 
 @rewrites("nn.interpolate")

@@ -49,7 +49,8 @@ def _fold(graph: Graph, conv: Node, norm: Node):
 
 
 def _along_outputs(conv, weight, scale):
-    """`scale` (O,) in a shape that multiplies a weight (O, I / groups, ...), or (I, O / groups, ...) of a ConvTranspose."""
+    """`scale` (O,) in a shape that multiplies a weight (O, I / groups, ...), or (I, O / groups, ...) of a
+    ConvTranspose."""
     kernel = (1,) * (weight.ndim - 2)
     if conv.kind == "Conv":
         return scale.reshape(-1, 1, *kernel)

@@ -49,8 +49,8 @@ def compile_openvino(model):
 
 @pytest.fixture
 def agrees():
-    """agrees(model, inputs, ...): export it, and compare ONNX Runtime and OpenVINO with Jittor at two `sizes` of the dynamic
-    axes: shapes, dtypes, values. Returns the ONNX model.
+    """agrees(model, inputs, ...): export it, and compare ONNX Runtime and OpenVINO with Jittor at two `sizes` of the
+    dynamic axes: shapes, dtypes, values. Returns the ONNX model.
 
     model: a module, or a function of (module, *Vars) with the `modules` that it uses as attributes. inputs: shapes, or
     Inputs. values: shape to array; default normal ones.

@@ -16,11 +16,14 @@ def test_arithmetic_with_vars_numbers_and_arrays(agrees):
         total = total + y           # a new Var
         total *= 2                  # in place
         return {
-            "sum": total, "x_is_untouched": x * 1, "difference": 1 - x, "quotient": x / (y * y + 1), "reversed": 3 / (y * y + 1),
-            "power": (x * x + 1) ** 1.5, "square": x ** 2, "base": 2 ** y, "array": weights * x, "var": jt.array(weights) - y,
+            "sum": total, "x_is_untouched": x * 1, "difference": 1 - x, "quotient": x / (y * y + 1),
+            "reversed": 3 / (y * y + 1),
+            "power": (x * x + 1) ** 1.5, "square": x ** 2, "base": 2 ** y, "array": weights * x,
+            "var": jt.array(weights) - y,
             "maximum": jt.maximum(x, y), "at_least": jt.maximum(x, 0.5), "at_most": jt.minimum(0.25, x), "minus": -x,
             "floor_divide": x // 2, "modulo": x % 1.5, "integers": x.int32() % 3, "integer_quotient": x.int32() // 3,
-            "true_quotient": x.int32() / 4, "clamped": x.clamp(-1, 2), "clipped": x.safe_clip(-1.5, 1.5), "half_open": x.clamp(0),
+            "true_quotient": x.int32() / 4, "clamped": x.clamp(-1, 2), "clipped": x.safe_clip(-1.5, 1.5),
+            "half_open": x.clamp(0),
         }
 
     agrees(all_of_it, (1, 4), (1, 4), values=wide)
@@ -29,15 +32,18 @@ def test_arithmetic_with_vars_numbers_and_arrays(agrees):
 def test_functions_of_one_var(agrees):
     agrees(lambda self, x: {
         "exp": x.exp(), "log": (x * x + 1).log(), "sqrt": jt.sqrt(x * x), "rsqrt": (x * x + 1).rsqrt(), "abs": abs(x),
-        "erf": jt.erf(x), "sin": x.sin(), "cos": jt.cos(x), "tanh": jt.tanh(x), "sigmoid": x.sigmoid(), "floor": x.floor(),
-        "ceil": x.ceil(), "round": x.round(), "round_int": x.round_int(), "floor_int": x.floor_int(), "ceil_int": x.ceil_int(),
+        "erf": jt.erf(x), "sin": x.sin(), "cos": jt.cos(x), "tanh": jt.tanh(x), "sigmoid": x.sigmoid(),
+        "floor": x.floor(),
+        "ceil": x.ceil(), "round": x.round(), "round_int": x.round_int(), "floor_int": x.floor_int(),
+        "ceil_int": x.ceil_int(),
         "sign": nn.sign(x), "square": x.sqr(), "log2": (x * x + 1).log2(), "atan": jt.arctan(x), "sinh": jt.sinh(x / 4),
     }, (1, 33), values=wide, tolerance=5e-6)
 
 
 def test_comparisons_and_logic(agrees):
     agrees(lambda self, x, y: {
-        "less": x < y, "less_equal": x <= 0.5, "greater": 1 > x, "greater_equal": x >= y, "equal": x == y, "not_equal": x != 0,
+        "less": x < y, "less_equal": x <= 0.5, "greater": 1 > x, "greater_equal": x >= y, "equal": x == y,
+        "not_equal": x != 0,
         "and": jt.logical_and(x > 0, y > 0), "or": (x > 0) | (y > 0), "xor": jt.logical_xor(x > 0, y > 0),
         "not": jt.logical_not(x > 0), "both": (x > 0) & (y > 1), "integers": x.int32() == y.int32(),
         "where": jt.where(x > y, x, y), "ternary": jt.ternary(x > 0, x, 0.5), "filled": x.masked_fill(y > 0, -1.0),

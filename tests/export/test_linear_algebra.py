@@ -9,10 +9,12 @@ def test_products(agrees, kinds):
     def run(self, x):
         matrix = x[:, 0]
         return {
-            "matrix": self.linear(matrix), "tensor": self.linear(x), "no_bias": self.no_bias(x), "at": x @ x.transpose(-2, -1),
+            "matrix": self.linear(matrix), "tensor": self.linear(x), "no_bias": self.no_bias(x),
+            "at": x @ x.transpose(-2, -1),
             "matmul": jt.matmul(x, jt.array(np.eye(4, 5, dtype=np.float32))), "bmm": nn.bmm(x, x.transpose(0, 2, 1)),
             "bmm_transpose": nn.bmm_transpose(x, x), "vector": jt.matmul(x, jt.array(np.arange(4, dtype=np.float32))),
-            "einsum": jt.linalg.einsum("bij,bkj->bik", x, x), "constant_first": self.no_bias.weight @ x.transpose(0, 2, 1),
+            "einsum": jt.linalg.einsum("bij,bkj->bik", x, x),
+            "constant_first": self.no_bias.weight @ x.transpose(0, 2, 1),
             "baddbmm": nn.baddbmm(x[:, :, :3], x, x.transpose(0, 2, 1), alpha=0.5),
         }
 
@@ -36,7 +38,8 @@ class Attention(nn.Module):
     def execute(self, x):
         batch, count, width = x.shape
         x = x + self.position
-        q, k, v = self.qkv(self.norm(x)).reshape(batch, count, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        qkv = self.qkv(self.norm(x)).reshape(batch, count, 3, self.heads, width // self.heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)
         weights = nn.softmax(q @ k.transpose(-2, -1) * (width // self.heads) ** -0.5, dim=-1)
         x += self.drop(self.proj((weights @ v).transpose(1, 2).reshape(batch, count, width)))
         q = x.reshape(batch, count, self.heads, -1).transpose(1, 2)

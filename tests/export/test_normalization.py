@@ -7,7 +7,7 @@ from jittor import nn
 def randomised(module):
     """A module with parameters and running statistics that are not 1 and 0."""
     rng = np.random.default_rng(3)
-    for name, value in vars(module).items():
+    for value in vars(module).values():
         if isinstance(value, jt.Var):
             value.assign(jt.array(rng.uniform(0.5, 1.5, value.shape).astype(np.float32)))
     return module
@@ -17,7 +17,8 @@ def channels_first(x, weight, bias):
     """LayerNorm over the channels of an image, as in SAM."""
     mean = x.mean(1, keepdims=True)
     centred = x - mean
-    return centred / jt.sqrt((centred * centred).mean(1, keepdims=True) + 1e-6) * weight[:, None, None] + bias[:, None, None]
+    deviation = jt.sqrt((centred * centred).mean(1, keepdims=True) + 1e-6)
+    return centred / deviation * weight[:, None, None] + bias[:, None, None]
 
 
 @pytest.mark.parametrize("opset", [16, 17, 21])
@@ -35,8 +36,10 @@ def test_normalisations(agrees, kinds, opset):
         return {name: getattr(self, name)(x) for name in modules} | {
             "layer_function": nn.layer_norm(x, (5,), self.layer.weight, self.layer.bias),
             "group_function": nn.group_norm(x, 2, self.group.weight, self.group.bias),
-            "batch_function": nn.batch_norm(x, self.batch.running_mean, self.batch.running_var, self.batch.weight, self.batch.bias),
-            "instance_function": nn.instance_norm(x), "channels_first": channels_first(x, self.group.weight, self.group.bias),
+            "batch_function": nn.batch_norm(
+                x, self.batch.running_mean, self.batch.running_var, self.batch.weight, self.batch.bias),
+            "instance_function": nn.instance_norm(x),
+            "channels_first": channels_first(x, self.group.weight, self.group.bias),
         }
 
     exported = agrees(run, (1, 4, 6, 5), modules=modules, opset=opset, tolerance=1e-5)
@@ -51,5 +54,8 @@ def test_volumes_and_vectors(agrees):
     modules = {"volume": nn.BatchNorm3d(3), "vector": nn.BatchNorm1d(3), "groups": nn.GroupNorm(3, 3)}
     for module in modules.values():
         randomised(module)
-    agrees(lambda self, x: {"volume": self.volume(x), "vector": self.vector(x.mean((2, 3, 4))), "groups": self.groups(x)},
-           (1, 3, 2, 3, 4), modules=modules, tolerance=1e-5)
+
+    def run(self, x):
+        return {"volume": self.volume(x), "vector": self.vector(x.mean((2, 3, 4))), "groups": self.groups(x)}
+
+    agrees(run, (1, 3, 2, 3, 4), modules=modules, tolerance=1e-5)

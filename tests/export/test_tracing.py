@@ -78,7 +78,9 @@ def test_in_place_operations_are_seen_through_every_reference(agrees):
         copy.sub_(1)
         other = jt.ones((4,))
         other += x
-        return {"x": x, "copy": copy, "other": other, "clamped": copy.clone().clamp_(0, 1)}
+        masked = x.clone()
+        masked[masked > 1] = 1.0
+        return {"x": x, "copy": copy, "other": other, "clamped": copy.clone().clamp_(0, 1), "masked": masked}
 
     agrees(run, (1, 4))
 
@@ -118,7 +120,8 @@ def test_an_operator_of_ones_own(agrees, kinds):
                 for (int64_t i = 0; i < in0->num; i++) out0_p[i] = in0_p[i] * in0_p[i] * in0_p[i];""")
 
     def twice(x):
-        return jt.code(x.shape, "float32", [x], cpu_src="for (int64_t i = 0; i < in0->num; i++) out0_p[i] = 2 * in0_p[i];")
+        return jt.code(x.shape, "float32", [x], cpu_src="""
+            for (int64_t i = 0; i < in0->num; i++) out0_p[i] = 2 * in0_p[i];""")
 
     @lowers(Cube)
     def cube(g, out, module, x):

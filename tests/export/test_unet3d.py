@@ -18,7 +18,8 @@ class Block(nn.Module):
 
 
 class UNet3d(nn.Module):
-    """Normalisation by reductions, two levels, nearest upsampling by repetition, pixel shuffle by reshape + transpose."""
+    """Normalisation by reductions, two levels, nearest upsampling by repetition, pixel shuffle by reshape +
+    transpose."""
 
     def __init__(self):
         super().__init__()
