@@ -44,7 +44,8 @@ def to_onnx(model: jt.Module, inputs: list[Input], *, outputs: list[str] | None 
     trace = Trace(model, inputs, opset)
     graph = trace.run(outputs)
     clean_up(graph, fold_norms)
-    return to_model(graph, type(model).__name__, facts or {}), trace.assumptions
+    facts = {key: str(fact) for key, fact in (facts or {}).items()}
+    return to_model(graph, type(model).__name__, facts), trace.assumptions
 
 
 def export(model: jt.Module, inputs: list[Input], path: str | os.PathLike, *, outputs: list[str] | None = None,

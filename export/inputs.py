@@ -1,5 +1,6 @@
 """What an exported model is fed: names, shapes, types, and which axes are dynamic."""
 
+import inspect
 import re
 from dataclasses import dataclass, field
 
@@ -12,8 +13,7 @@ _DTYPES = ("float32", "float64", "float16", "int32", "int64", "int16", "int8", "
 
 def call(model: jt.Module, inputs: dict):
     """The model on inputs by name: given to `execute` by name where it has arguments of those names, else in order."""
-    code = model.execute.__code__
-    if set(inputs) <= set(code.co_varnames[:code.co_argcount + code.co_kwonlyargcount]):
+    if set(inputs) <= set(inspect.signature(model.execute).parameters):
         return model(**inputs)
     return model(*inputs.values())
 

@@ -203,7 +203,7 @@ def is_traced(x) -> bool:
         return True
     if isinstance(x, (list, tuple)):
         return any(is_traced(item) for item in x)
-    if kind is dict:
+    if isinstance(x, dict):
         return any(is_traced(item) for item in x.values())
     if kind is slice:
         return is_traced(x.start) or is_traced(x.stop) or is_traced(x.step)
@@ -220,11 +220,11 @@ def at(x, which: int):
         return x.second if which else x.first
     if kind is Sym:
         return value(x, which)
-    if kind in (list, Shape):
+    if isinstance(x, list):
         return [at(item, which) for item in x]
-    if kind is tuple:
+    if isinstance(x, tuple):
         return tuple(at(item, which) for item in x)
-    if kind is dict:
+    if isinstance(x, dict):
         return {key: at(item, which) for key, item in x.items()}
     if kind is slice:
         return slice(at(x.start, which), at(x.stop, which), at(x.step, which))

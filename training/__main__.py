@@ -1,4 +1,7 @@
-"""`python -m training RECIPE.toml --data DIR --out DIR [--resume]`: trains a roi network. Exit code 2: bad arguments."""
+"""`python -m training RECIPE.toml --data DIR --out DIR [--resume | --weights FILE]`: trains a roi network.
+
+Exit code 2: bad arguments.
+"""
 
 import argparse
 import os
@@ -22,6 +25,7 @@ def main() -> int:
     parser.add_argument("--data", type=pathlib.Path, required=True, help="folder with <Modality>/<dataset>/*.npz")
     parser.add_argument("--out", type=pathlib.Path, required=True, help="folder for checkpoints, logs and curves")
     parser.add_argument("--resume", action="store_true", help="go on from OUT/state.safetensors")
+    parser.add_argument("--weights", type=pathlib.Path, metavar="FILE", help="start from these weights, not from random ones")
     parser.add_argument("--workers", type=int, default=1, help="processes that make batches (default 1)")
     args = parser.parse_args()
     state = args.out / "state.safetensors"
@@ -31,6 +35,8 @@ def main() -> int:
             raise ValueError(f"{state}: there is nothing to resume")
         if state.exists() and not args.resume:
             raise ValueError(f"{state}: a run is there already; add --resume to go on, or choose another --out")
+        if args.weights and not args.weights.is_file():
+            raise ValueError(f"--weights: there is no file {args.weights}")
         datasets = data.read_datasets(args.data, rank=len(recipe.crop_shapes[0]))
     except (RecipeError, ValueError) as error:
         print(error, file=sys.stderr)
@@ -47,6 +53,8 @@ def main() -> int:
         trainer = Trainer(recipe, args.out)
         if args.resume:
             trainer.restore(state)
+        elif args.weights:
+            trainer.start_from(args.weights)
         return 0 if trainer.run(loader, samples) else 1
     finally:
         loader.close()

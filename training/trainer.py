@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 import models  # noqa: F401  (sets Jittor's environment first)
 from models import cpu
-from models.roi.build import build, save_weights
+from models.roi.build import build, load_weights, save_weights
 from training import checkpoint, losses, validation
 from training.log import Log, draw_curves
 
@@ -69,6 +69,12 @@ class Trainer:
         self.optimizer.n_step = self.step
         if self.step > self.recipe.freeze_norms_at:
             self._hold_norms()
+
+    def start_from(self, path: pathlib.Path):
+        """Takes the weights of a finished network (safetensors) as the first of a new run. Raises ValueError."""
+        load_weights(self.net, path)
+        for mean, value in zip(self.average, self.net.state_dict().values()):
+            mean.update(value.clone())
 
     def save(self):
         """state.safetensors: all that the next step depends on."""

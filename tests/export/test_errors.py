@@ -147,6 +147,14 @@ def test_refused(function, operator, instead):
     assert all(part in str(error) for part in (error.operator, error.reason, error.module, error.line))
 
 
+def test_a_c_operator_out_of_reach():
+    def hold(function):
+        return lambda self, x: function(x)  # the line
+
+    with pytest.raises(ExportError, match="a C operator: .* as in a closure"):
+        to_onnx(Model(hold(jt.sigmoid)), X)
+
+
 def test_jittor_is_as_it_was_after_a_refusal():
     def what_is_exchanged():
         return nn.Conv2d.execute, nn.relu, jt.add, jt.Var.__add__, jt.Var.exp, jt.Var.__getitem__, vars(jt.Var)["data"]

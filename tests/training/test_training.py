@@ -190,6 +190,23 @@ def test_a_run_learns_logs_draws_and_resumes_bit_exactly(folder, tmp_path):
             assert np.array_equal(value, two[0][group][key]), (group, key)
 
 
+def test_a_run_starts_from_given_weights(folder, tmp_path):
+    from models.roi.build import build, load_weights, save_weights
+
+    net = build("roi2d")
+    save_weights(net, tmp_path / "given.safetensors")
+    path = tmp_path / "still.toml"
+    path.write_text(RECIPE.format(steps=1).replace("learning_rate = 2e-3", "learning_rate = 0.0"))
+    assert train(path, "--data", folder, "--out", tmp_path / "out", "--weights", tmp_path / "nowhere").returncode == 2
+    done = train(path, "--data", folder, "--out", tmp_path / "out", "--weights", tmp_path / "given.safetensors")
+    assert done.returncode == 0, done.stderr
+    other = build("roi2d")
+    load_weights(other, tmp_path / "out" / "last.safetensors")
+    # Without a learning rate nothing but the running statistics moves.
+    for key, value in net.state_dict().items():
+        assert "running" in key or np.allclose(value.numpy(), other.state_dict()[key].numpy(), atol=1e-6), key
+
+
 def test_ctrl_c_saves(folder, tmp_path):
     out = tmp_path / "stopped"
     process = subprocess.Popen([sys.executable, "-m", "training", recipe(tmp_path, 100000), "--data", folder, "--out", out],
