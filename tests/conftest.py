@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,15 @@ os.environ.setdefault("nvcc_path", "")
 os.environ.setdefault("log_silent", "1")
 os.environ.setdefault("cache_name", "default")
 os.environ.pop("JITTOR_HOME", None)
+
+
+@pytest.fixture(autouse=True)
+def _signals():
+    """Jittor, once some test has imported it, would end pytest when a later test kills a child process."""
+    if "jittor" in sys.modules:
+        from models.signals import restore_signals
+
+        restore_signals()
 
 
 @pytest.fixture(scope="session")

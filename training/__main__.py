@@ -51,10 +51,14 @@ def main() -> int:
         from training.trainer import Trainer
 
         trainer = Trainer(recipe, args.out)
-        if args.resume:
-            trainer.restore(state)
-        elif args.weights:
-            trainer.start_from(args.weights)
+        try:
+            if args.resume:
+                trainer.restore(state)
+            elif args.weights:
+                trainer.start_from(args.weights)
+        except ValueError as error:
+            print(error, file=sys.stderr)
+            return 2
         return 0 if trainer.run(loader, samples) else 1
     finally:
         loader.close()

@@ -15,6 +15,7 @@ from tqdm import tqdm
 import models  # noqa: F401  (sets Jittor's environment first)
 from models import cpu
 from models.roi.build import build, load_weights, save_weights
+from models.signals import restore_signals
 from training import checkpoint, losses, validation
 from training.log import Log, draw_curves
 
@@ -38,6 +39,7 @@ class Trainer:
 
     def __init__(self, recipe, out: pathlib.Path):
         self.recipe, self.out = recipe, out
+        restore_signals()
         jt.set_global_seed(recipe.seed)
         self.net = build(recipe.model)
         self.net.train()

@@ -28,9 +28,11 @@ class JittorEngine:
         # After _prepare, for these read the environment when they are imported.
         import models  # noqa: F401, I001  (sets Jittor's environment first)
         import jittor as jt
+        from models.signals import restore_signals
         from models import cpu
         from models.roi.build import build, load_weights
 
+        restore_signals()
         if backend == "gpu" and not jt.has_cuda:
             raise EngineError("backend gpu must have a Jittor with CUDA; got one that this process imported without it")
         jt.flags.use_cuda = int(backend == "gpu")

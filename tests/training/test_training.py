@@ -183,6 +183,10 @@ def test_a_run_learns_logs_draws_and_resumes_bit_exactly(folder, tmp_path):
     assert load_state(tmp_path / "cut" / "state.safetensors")[1] == 4
     resumed = train(recipe(tmp_path), "--data", folder, "--out", tmp_path / "cut", "--resume")
     assert resumed.returncode == 0, resumed.stderr
+    changed = tmp_path / "changed.toml"
+    changed.write_text(recipe(tmp_path).read_text().replace("batch = 4", "batch = 5"))
+    refused = train(changed, "--data", folder, "--out", tmp_path / "cut", "--resume")
+    assert refused.returncode == 2 and "was made with batch = 4; the recipe says 5" in refused.stderr
     one, two = (load_state(tmp_path / name / "state.safetensors") for name in ("whole", "cut"))
     assert one[1] == two[1] == 8
     for group in one[0]:
