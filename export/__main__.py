@@ -19,7 +19,7 @@ from export.verify import table
 _EPILOG = """\
 a module of your own:
   python -m export --module jittor.models:resnet18 --input x=1x3x224x224 -o resnet18.onnx
-  python -m export --module nets:build --input image=1x3x64x64 --input ids=1x16:int32<1000 --dynamic image:0,2,3 \\
+  python -m export --module nets:build --input image=1x3x64x64 --input ids=1x16:int32:1000 --dynamic image:0,2,3 \\
       -o m.onnx --ir
 a model of this project, into weights/ with its manifest:
   python -m export roi2d --weights runs/roi2d
@@ -35,8 +35,8 @@ def _parser():
     parser.add_argument("--module", metavar="PKG.MOD:FACTORY",
                         help="a function (or class) without arguments that returns a module")
     parser.add_argument("--weights", metavar="FILE", help="safetensors to load, strictly; for NAME a folder will do")
-    parser.add_argument("--input", action="append", default=[], metavar="NAME=SHAPE[:DTYPE]",
-                        help="x=1x3x224x224, or ids=1x16:int32<1000 with values below 1000; once per input")
+    parser.add_argument("--input", action="append", default=[], metavar="NAME=SHAPE[:DTYPE[:BELOW]]",
+                        help="x=1x3x224x224, or ids=1x16:int32:1000 with values below 1000; once per input")
     parser.add_argument("--output", action="append", metavar="NAME", help="a name for an output; once per output")
     parser.add_argument("--dynamic", action="append", default=[], metavar="INPUT:AXIS,...",
                         help="axes whose size may change (default: 0). x: for none; x:0,2=h names an axis to share it")

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import jittor as jt
 import numpy as np
 
-_SPEC = re.compile(r"(?P<name>[^=:,]+)=(?P<shape>\d+(x\d+)*)(:(?P<dtype>[a-z]+\d*)(<(?P<below>\d+))?)?")
+_SPEC = re.compile(r"(?P<name>[^=:,]+)=(?P<shape>\d+(x\d+)*)(:(?P<dtype>[a-z]+\d*)(:(?P<below>\d+))?)?")
+_PRIMES = ((11, 17), (13, 23), (19, 31), (29, 41), (37, 47), (43, 59), (53, 67), (61, 73))
 _DTYPES = ("float32", "float64", "float16", "int32", "int64", "int16", "int8", "uint8", "bool")
 
 
@@ -55,10 +56,10 @@ class Input:
 
 
 def parse_input(text: str) -> Input:
-    """"x=1x3x224x224", "ids=1x16:int32<1000" (values below 1000). Raises ValueError."""
+    """"x=1x3x224x224", "ids=1x16:int32:1000" (values below 1000). Raises ValueError."""
     match = _SPEC.fullmatch(text)
     if not match:
-        raise ValueError(f"an input must read NAME=SIZExSIZE..., as x=1x3x224x224 or ids=1x16:int32<1000; got {text}")
+        raise ValueError(f"an input must read NAME=SIZExSIZE..., as x=1x3x224x224 or ids=1x16:int32:1000; got {text}")
     shape = tuple(map(int, match["shape"].split("x")))
     return Input(match["name"], shape, match["dtype"] or "float32", below=int(match["below"] or 2))
 
@@ -81,17 +82,19 @@ def parse_dynamic(text: str) -> tuple[str, dict[int, str]]:
 def symbol_values(inputs: list[Input]) -> dict[str, tuple[int, int]]:
     """The two sizes at which each dynamic axis is traced.
 
-    The batch takes two primes (times its example size). Every other axis takes its example size s and a multiple of its
-    own, 2s, 3s, ..., which divide as s does. So no two axes, nor sizes derived from them, share a pair by chance.
+    A first axis, such as the batch, takes two primes of its own (times its example size). Every other axis takes its
+    example size s and a multiple of its own, 2s, 3s, ..., which divide as s does. So no two axes, nor sizes derived
+    from them, share a pair by chance.
     """
-    values, factor = {}, 2
+    values, factor, primes = {}, 2, iter(_PRIMES)
     for spec in inputs:
         for axis, symbol in spec.dynamic.items():
             size = spec.shape[axis]
             if symbol in values:
                 continue
             if axis == 0:
-                values[symbol] = (11 * size, 17 * size)
+                small, large = next(primes)
+                values[symbol] = (small * size, large * size)
             else:
                 values[symbol] = (size, factor * size)
                 factor += 1

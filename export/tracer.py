@@ -209,7 +209,7 @@ def _flatten_outputs(outputs):
     if isinstance(outputs, jt.Var):
         return [("output", outputs)]
     if isinstance(outputs, dict):
-        pairs = list(outputs.items())
+        pairs = [(str(name), output) for name, output in outputs.items()]
     elif isinstance(outputs, (list, tuple)):
         pairs = [(f"output_{i}", output) for i, output in enumerate(outputs)]
     else:

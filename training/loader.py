@@ -1,8 +1,11 @@
 """Batches made by worker processes ahead of the training, in an order and with contents that depend on the seed alone."""
 
 import multiprocessing
+import os
 import queue
 import signal
+import threading
+import time
 
 import numpy as np
 
@@ -26,8 +29,16 @@ def make_batch(recipe, datasets, chances, margin, step: int):
     return tuple(np.stack(arrays) for arrays in zip(*samples))
 
 
+def _end_with_parent():
+    """Nobody ends the workers of a trainer that was killed: they see to it themselves."""
+    while multiprocessing.parent_process().is_alive():
+        time.sleep(1)
+    os._exit(1)
+
+
 def _work(recipe, datasets, margin, steps, out):
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     chances = data.dataset_chances(datasets)
     for step in steps:
         out.put(make_batch(recipe, datasets, chances, margin, step))

@@ -20,7 +20,7 @@ import export.publish
 from export import ExportError, Input, lowers
 from export import export as export_model
 from export.__main__ import main
-from export.inputs import parse_dynamic, parse_input
+from export.inputs import parse_dynamic, parse_input, symbol_values
 from export.ir import read_facts
 from export.registry import RULES
 
@@ -244,9 +244,18 @@ def test_bad_arguments(arguments, message, capsys):
     assert message in capsys.readouterr().err
 
 
+def test_no_two_dynamic_axes_are_traced_at_the_same_sizes():
+    inputs = [Input("image", (1, 3, 8, 8), dynamic={0: "batch", 2: "height", 3: "width"}),
+              Input("points", (1, 2), dynamic={0: "count"}), Input("mask", (1, 8), dynamic={0: "batch", 1: "height"})]
+    values = symbol_values(inputs)
+    assert set(values) == {"batch", "height", "width", "count"}
+    assert len(set(values.values())) == 4
+    assert all(size % 8 == 0 for size in (*values["height"], *values["width"]))  # what divided still divides
+
+
 def test_how_inputs_read():
     assert parse_input("x=1x3x224x224") == Input("x", (1, 3, 224, 224))
-    assert parse_input("ids=1x16:int32<1000") == Input("ids", (1, 16), "int32", below=1000)
+    assert parse_input("ids=1x16:int32:1000") == Input("ids", (1, 16), "int32", below=1000)
     assert parse_dynamic("x:0,2,3") == ("x", {0: "batch", 2: "x_2", 3: "x_3"})
     assert parse_dynamic("x:0,2=height") == ("x", {0: "batch", 2: "height"})
     assert parse_dynamic("x:") == ("x", {})
