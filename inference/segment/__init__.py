@@ -32,7 +32,8 @@ def open_segmenter(model: str = "roi", engine: str = "openvino", backend: str = 
         return loaded[name]
 
     if model == "roi":
-        find_model("roi2d"), find_model("roi3d")
+        for name in ("roi2d", "roi3d"):
+            find_model(name)  # a manifest without it is an error now, not at the first case that needs it
         return lambda case: load(f"roi{case.ndim}d")(case)
     if find_model(model).family == "roi2d":
         planar = load(model)
