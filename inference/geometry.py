@@ -78,6 +78,12 @@ def resample(array: np.ndarray, window: Window, shape: tuple[int, ...]) -> np.nd
     return array
 
 
+def crop_shape(extent: np.ndarray, shape: tuple[int, ...], large_shape: tuple[int, ...], large_px: float) -> tuple[int, ...]:
+    """The shape of the crop of a box of `extent` (rank,), array order, px or voxel: on each axis the side in `shape`, or
+    in `large_shape` where the box extends over more than large_px."""
+    return tuple(large if size > large_px else side for size, side, large in zip(extent, shape, large_shape))
+
+
 @lru_cache
 def box_plane(shape: tuple[int, ...], margin: float) -> np.ndarray:
     """float32 `shape` in 0..1: how much of each pixel of a crop lies inside the box that the crop was made for."""

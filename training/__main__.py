@@ -44,7 +44,7 @@ def main() -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     first_step = load_state(state)[1] if args.resume else 0
     margin = CONFIGS[recipe.model].margin
-    samples = make_validation(datasets, recipe.crop_shapes[len(recipe.crop_shapes) // 2], margin, recipe.loosen_px)
+    samples = make_validation(recipe, datasets, margin)
     loader = Loader(recipe, datasets, margin, first_step, args.workers)
     try:
         # Only now: Jittor starts threads, and the loader's processes must be forked before.

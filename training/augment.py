@@ -51,12 +51,12 @@ def rotate(image, mask, degrees, shear):
     return image, mask
 
 
-def flip(image, mask, rng):
-    """Random mirror along each axis, and a random swap of x and y."""
+def flip(image, mask, swap, rng):
+    """Random mirror along each axis and, where `swap` allows it, a random swap of x and y."""
     for axis in range(mask.ndim):
         if rng.random() < 0.5:
             image, mask = np.flip(image, axis), np.flip(mask, axis)
-    if rng.random() < 0.3:
+    if rng.random() < 0.3 and swap:
         y = mask.ndim - 2
         image, mask = np.swapaxes(image, y, y + 1), np.swapaxes(mask, y, y + 1)
     return image, mask
@@ -90,17 +90,18 @@ def recolour(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.clip(pixels, 0, 255).astype(np.float32)
 
 
-def sample(image, mask, crop_shape, margin, loosen_px, rng, augmented=True):
+def sample(image, mask, crop_shape, margin, loosen_px, rng, zoom=1.0, augmented=True):
     """A training sample of one object.
 
-    image (*spatial[, 3]) uint8, mask (*spatial) boolean and not empty. Returns crop float32 (C + 1, *crop_shape),
+    image (*spatial[, 3]) uint8, mask (*spatial) boolean and not empty, both taken to be `zoom` times as large, in plane,
+    as they are. Returns crop float32 (C + 1, *crop_shape),
     box_px float32 (rank,) in array order, and target float32 (1, *crop_shape): the share of each pixel that is object.
     """
     rank = mask.ndim
-    scale = 1.0
     image, mask = _cut(image, mask, 0.75 if augmented else 0.35)
     if augmented:
-        image, mask = flip(image, mask, rng)
+        # A crop of unequal sides has them for the box's: x and y keep their places.
+        image, mask = flip(image, mask, crop_shape[-1] == crop_shape[-2], rng)
         if rng.random() < 0.35:
             turned = rotate(image, mask, rng.normal(0, 18), rng.normal(0, 0.08))
             if turned[1].any():
@@ -110,14 +111,11 @@ def sample(image, mask, crop_shape, margin, loosen_px, rng, augmented=True):
             first = rng.integers(2)
             if mask[first::2].any():
                 image, mask = image[first::2], mask[first::2]
-        if rank == 2 and rng.random() < 0.3:
-            # The same picture as a scanner with finer pixels would give it: a larger box, loose by a smaller share.
-            scale = rng.uniform(1.0, 2.5)
-    box = loosen(geometry.mask_box(mask), mask.shape, loosen_px / scale, rng)
+    box = loosen(geometry.mask_box(mask), mask.shape, loosen_px / zoom, rng)
     crop = geometry.crop(image, box, margin, crop_shape)
     if augmented:
         # A grey picture stays grey: its equal channels are recoloured as one.
         crop[:-1] = recolour(crop[:-1] if image.ndim > rank else crop[:1], rng)
     target = geometry.resample(mask, geometry.box_window(box, margin), crop_shape)[None]
-    box_px = (geometry.box_interval(box)[1] * scale).astype(np.float32)
+    box_px = (geometry.box_interval(box)[1] * zoom).astype(np.float32)
     return crop, box_px, target

@@ -9,7 +9,10 @@ import time
 
 import numpy as np
 
+from inference import geometry
 from training import augment, data
+
+MOST_DRAWS = 10000
 
 
 def batch_shape(recipe, step: int) -> tuple[int, ...]:
@@ -18,14 +21,24 @@ def batch_shape(recipe, step: int) -> tuple[int, ...]:
     return recipe.crop_shapes[rng.choice(len(recipe.crop_shapes), p=recipe.crop_chances)]
 
 
+def _draw_for(recipe, shape, datasets, chances, rng):
+    for _ in range(MOST_DRAWS):
+        image, mask = data.draw_object(datasets, chances, len(shape), rng)
+        # Some as a scanner with finer pixels would show them: a larger box, loose by a smaller share of it.
+        zoom = rng.uniform(1.0, 2.5) if len(shape) == 2 and rng.random() < 0.3 else 1.0
+        if recipe.shape_of(zoom * geometry.box_interval(geometry.mask_box(mask))[1]) == shape:
+            return image, mask, zoom
+    raise RuntimeError(f"loader: none of {MOST_DRAWS} objects has a box for the crop shape {list(shape)}")
+
+
 def make_batch(recipe, datasets, chances, margin, step: int):
     """Batch `step`: crop (N, C + 1, *shape), box_px (N, rank), target (N, 1, *shape), float32."""
     rng = np.random.default_rng([recipe.seed, step, 2])
     shape = batch_shape(recipe, step)
     samples = []
-    while len(samples) < recipe.batch:
-        image, mask = data.draw_object(datasets, chances, len(shape), rng)
-        samples.append(augment.sample(image, mask, shape, margin, recipe.loosen_px, rng))
+    for _ in range(recipe.batch):
+        image, mask, zoom = _draw_for(recipe, shape, datasets, chances, rng)
+        samples.append(augment.sample(image, mask, shape, margin, recipe.loosen_px, rng, zoom))
     return tuple(np.stack(arrays) for arrays in zip(*samples))
 
 

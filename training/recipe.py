@@ -4,6 +4,9 @@ import dataclasses
 import pathlib
 import tomllib
 
+import numpy as np
+
+from inference import geometry
 from models.roi.config import CONFIGS
 
 
@@ -13,8 +16,9 @@ class RecipeError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """model: a name in models.roi.config. crop_shapes: one spatial shape is drawn for every batch; each is a list in
-    array order. steps, warmup_steps, validate_every, checkpoint_every: in batches. learning_rate: the peak, reached
+    """model: a name in models.roi.config. crop_shapes: one spatial shape, in array order, is drawn for every batch, with
+    the chance in crop_chances; where there are several, a batch holds objects whose boxes get that shape: the longest
+    side of an axis is for boxes that extend over more than the model's large_px on it. steps, warmup_steps, validate_every, checkpoint_every: in batches. learning_rate: the peak, reached
     after the warm-up, then a cosine down to 1 % of it. ema_decay: of the averaged weights, which are the ones that ship.
     freeze_norms_at: from this step on the batch norms use their averaged statistics, in training as when it is used: a
     batch of many modalities, or of another crop shape, has statistics that no single picture has.
@@ -35,6 +39,11 @@ class Recipe:
     seed: int
     validate_every: int
     checkpoint_every: int
+
+    def shape_of(self, extent: np.ndarray) -> tuple[int, ...]:
+        """The crop shape for a box of `extent` (rank,), array order, px or voxel."""
+        small, large = (tuple(extreme(sides) for sides in zip(*self.crop_shapes)) for extreme in (min, max))
+        return geometry.crop_shape(extent, small, large, CONFIGS[self.model].large_px)
 
 
 def read_recipe(path: pathlib.Path) -> Recipe:

@@ -68,6 +68,8 @@ class Roi(nn.Module):
         return {
             "family": config.name,
             "crop_shape": ",".join(map(str, config.crop_shape)),
+            "large_crop_shape": ",".join(map(str, config.large_crop_shape)),
+            "large_px": str(config.large_px),
             "channels": str(config.channels),
             "margin": repr(config.margin),
             "threshold": repr(config.threshold),

@@ -4,6 +4,7 @@ import errno
 import io
 import os
 import pickle
+import re
 import struct
 import zipfile
 
@@ -63,8 +64,8 @@ def damaged(data: bytes) -> bytes:
 
 def encrypted(data: bytes) -> bytes:
     """The npz with the flag that says a member is encrypted, in its local and in its central headers."""
-    return data.replace(b"PK\x03\x04\x2d\x00\x00", b"PK\x03\x04\x2d\x00\x01").replace(
-        b"PK\x01\x02\x2d\x03\x2d\x00\x00", b"PK\x01\x02\x2d\x03\x2d\x00\x01")
+    # After the signature come the versions (which depend on Python's own), then the flags.
+    return re.sub(rb"(?s)(PK\x03\x04.{2}|PK\x01\x02.{4})\x00", rb"\g<1>\x01", data)
 
 
 GOOD = npz(imgs=np.random.default_rng(0).integers(0, 256, (20, 30), np.uint8), boxes=BOXES)
