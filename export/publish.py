@@ -11,10 +11,8 @@ from export.manifest import update_manifest
 
 _BUILDERS = ("models.roi.build",)
 """Modules with CONFIGS (by model name), build(name), load_weights(model, path) and save_weights(model, path). Their
-models have facts() -> dict of strings, and example_inputs(batch) -> dict of arrays; facts()["family"] names the
-network."""
-
-_BATCHES = (1, 2, 7)
+models have facts() -> dict of strings, example_cases() -> list of dicts of arrays to verify with, and dynamic_axes()
+-> for each input the names of its dynamic axes; facts()["family"] names the network."""
 
 
 def publish(name: str, checkpoint: str | Path, folder: str | Path, *, opset: int = 17, f16: bool = False,
@@ -33,13 +31,14 @@ def publish(name: str, checkpoint: str | Path, folder: str | Path, *, opset: int
     facts = model.facts()
     target = Path(folder) / name
     target.mkdir(parents=True, exist_ok=True)
+    cases, dynamic = model.example_cases(), model.dynamic_axes()
     with tempfile.TemporaryDirectory(dir=target, prefix=".export.") as aside:
         weights = Path(aside) / f"{name}.safetensors"
         builder.save_weights(model, weights)
         done = export(
-            model, [Input(key, array.shape, str(array.dtype)) for key, array in model.example_inputs(1).items()],
+            model, [Input(key, array.shape, str(array.dtype), dynamic[key]) for key, array in cases[0].items()],
             Path(aside) / f"{name}.onnx", opset=opset, facts=facts, ir=True, f16=f16, tolerance=tolerance,
-            cases=[model.example_inputs(batch) for batch in _BATCHES])
+            cases=cases)
         written = [install(file, target / file.name) for file in (weights, *done.files)]
     roles = {".safetensors": "jittor", ".onnx": "onnxruntime", ".xml": "openvino", ".bin": "openvino_bin"}
     files = {roles[file.suffix]: f"{name}/{file.name}" for file in written}

@@ -90,6 +90,22 @@ def recolour(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.clip(pixels, 0, 255).astype(np.float32)
 
 
+def part_of_thin(mask, rng):
+    """Of a boolean mask (H, W) that fills less than a fifth of its box (vessels, layers), what lies in a random window of
+    a quarter to the whole of the box's sides; any other mask as it is. Thin structures are few, and alike everywhere."""
+    box = geometry.mask_box(mask)
+    low, extent = geometry.box_interval(box)
+    if mask.sum() > 0.2 * extent.prod():
+        return mask
+    size = np.maximum(extent * rng.uniform(0.25, 1, 2), np.minimum(extent, 24))
+    first = (low + rng.uniform(0, 1, 2) * (extent - size)).astype(int)
+    last = first + size.astype(int)
+    part = np.zeros_like(mask)
+    where = tuple(slice(a, b) for a, b in zip(first, last))
+    part[where] = mask[where]
+    return part if part.any() else mask
+
+
 def sample(image, mask, crop_shape, margin, loosen_px, rng, zoom=1.0, augmented=True):
     """A training sample of one object.
 

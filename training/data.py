@@ -77,9 +77,9 @@ def read_datasets(folder: pathlib.Path, rank: int) -> list[Dataset]:
 
 
 def dataset_chances(datasets: list[Dataset]) -> np.ndarray:
-    """Chance (len(datasets),) that a sample comes from each: equal over modalities; within one, by the square root of
-    the number of cases, so that a large dataset leads without drowning a small one."""
-    weights = np.array([len(dataset.train) ** 0.5 for dataset in datasets])
+    """Chance (len(datasets),) that a sample comes from each: equal over modalities; within one, by the fourth root of
+    the number of cases: a large dataset leads without drowning a small one."""
+    weights = np.array([len(dataset.train) ** 0.25 for dataset in datasets])
     modalities = np.array([dataset.modality for dataset in datasets])
     for modality in set(modalities):
         weights[modalities == modality] /= weights[modalities == modality].sum()

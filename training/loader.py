@@ -24,6 +24,8 @@ def batch_shape(recipe, step: int) -> tuple[int, ...]:
 def _draw_for(recipe, shape, datasets, chances, rng):
     for _ in range(MOST_DRAWS):
         image, mask = data.draw_object(datasets, chances, len(shape), rng)
+        if len(shape) == 2 and rng.random() < 0.6:
+            mask = augment.part_of_thin(mask, rng)
         # Some as a scanner with finer pixels would show them: a larger box, loose by a smaller share of it.
         zoom = rng.uniform(1.0, 2.5) if len(shape) == 2 and rng.random() < 0.3 else 1.0
         if recipe.shape_of(zoom * geometry.box_interval(geometry.mask_box(mask))[1]) == shape:

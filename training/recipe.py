@@ -18,8 +18,9 @@ class RecipeError(ValueError):
 class Recipe:
     """model: a name in models.roi.config. crop_shapes: one spatial shape, in array order, is drawn for every batch, with
     the chance in crop_chances; where there are several, a batch holds objects whose boxes get that shape: the longest
-    side of an axis is for boxes that extend over more than the model's large_px on it. steps, warmup_steps, validate_every, checkpoint_every: in batches. learning_rate: the peak, reached
-    after the warm-up, then a cosine down to 1 % of it. ema_decay: of the averaged weights, which are the ones that ship.
+    side of an axis is for boxes that extend over more than the model's large_px on it. steps, warmup_steps,
+    validate_every, checkpoint_every: in batches. learning_rate: the peak, reached after the warm-up, then a cosine down
+    to 1 % of it. ema_decay: of the averaged weights, which are the ones that ship.
     freeze_norms_at: from this step on the batch norms use their averaged statistics, in training as when it is used: a
     batch of many modalities, or of another crop shape, has statistics that no single picture has.
     loosen_px: boxes grow by 0..loosen_px px a side, in plane. seed: the whole run is a function of it.

@@ -39,7 +39,8 @@ class SliceSegmenter:
     def _slice(self, case, z, objects, given, boxes, result):
         """Segments `objects` (indices) on slice z with their rows of `boxes` and leaves the next slice's boxes there."""
         plane = case.image[z]
-        for index, (where, probability) in zip(objects, self._planar.probabilities(plane, boxes[objects])):
+        for row, where, probability in self._planar.probabilities(plane, boxes[objects]):
+            index = objects[row]
             x_min, y_min, x_max, y_max = given[index]
             rows, columns = where
             inside = (slice(max(0, y_min - rows.start), max(0, y_max + 1 - rows.start)),

@@ -7,11 +7,11 @@ import dataclasses
 class RoiConfig:
     """What a roi network is made of, and what the runtime must feed it.
 
-    name: the model's name in the manifest. channels: image channels (the box plane comes on top). crop_shape: spatial
-    shape of a crop in array order, each side divisible by the product of its strides. large_crop_shape, large_px: an axis
-    on which the box extends over more than large_px px or voxel takes its side from large_crop_shape instead. margin:
-    share of the box added on each side. widths, blocks: channels and residual blocks of the encoder's stages. strides: per stage and axis; the
-    first is the stem's. threshold: probability above which a pixel belongs to the object.
+    name: the model's name in the manifest. channels: image channels (the box plane comes on top). crop_shape: spatial shape
+    of a crop in array order, each side divisible by the product of its strides. large_crop_shape, large_px: an axis on
+    which the box extends over more than large_px px or voxel takes its side from large_crop_shape instead. margin:
+    share of the box added on each side. widths, blocks: channels and residual blocks of the encoder's stages. strides:
+    per stage and axis; the first is the stem's. threshold: probability above which a pixel belongs to the object.
     """
 
     name: str

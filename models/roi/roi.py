@@ -75,10 +75,25 @@ class Roi(nn.Module):
             "threshold": repr(config.threshold),
         }
 
-    def example_inputs(self, batch: int) -> dict[str, np.ndarray]:
-        """Noisy pictures of an ellipse in its box, for tracing and verification: {"crop": ..., "box_px": ...}, float32."""
+    def dynamic_axes(self) -> dict[str, dict[int, str]]:
+        """For each input, the axes whose size may change: the batch, and the crop's sides where they depend on the box."""
+        crop = {0: "batch"}
+        if self.config.large_crop_shape != self.config.crop_shape:
+            crop |= {2 + axis: name for axis, name in enumerate(("depth", "height", "width")[-len(self.config.crop_shape):])}
+        return {"crop": crop, "box_px": {0: "batch"}}
+
+    def example_cases(self) -> list[dict[str, np.ndarray]]:
+        """Inputs to trace and to verify with: batches of 1, 2 and 7, and crops of the large shape."""
+        ordinary, large = self.config.crop_shape, self.config.large_crop_shape
+        cases = [self.example_inputs(batch, ordinary) for batch in (1, 2, 7)]
+        if large != ordinary:
+            cases += [self.example_inputs(1, large), self.example_inputs(2, (*ordinary[:-1], large[-1]))]
+        return cases
+
+    def example_inputs(self, batch: int, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+        """Noisy pictures of an ellipse in its box: {"crop": ..., "box_px": ...}, float32, crops of `shape`."""
         rng = np.random.default_rng(batch)
-        shape, margin = self.config.crop_shape, self.config.margin
+        margin = self.config.margin
         grid = np.meshgrid(*[np.linspace(-1 - 2 * margin, 1 + 2 * margin, side) for side in shape], indexing="ij")
         ellipse = sum(axis**2 for axis in grid) <= 1
         crop = rng.uniform(0, 80, (batch, self.config.channels + 1, *shape))

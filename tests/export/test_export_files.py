@@ -42,10 +42,13 @@ class Tiny(nn.Module):
     def facts(self):
         return FACTS
 
-    def example_inputs(self, batch):
-        rng = np.random.default_rng(batch)
-        return {"crop": rng.standard_normal((batch, 2, 4, 4)).astype(np.float32),
-                "box_px": rng.uniform(0, 1, (batch, 2)).astype(np.float32)}
+    def dynamic_axes(self):
+        return {"crop": {0: "batch"}, "box_px": {0: "batch"}}
+
+    def example_cases(self):
+        rng = np.random.default_rng(0)
+        return [{"crop": rng.standard_normal((batch, 2, 4, 4)).astype(np.float32),
+                 "box_px": rng.uniform(0, 1, (batch, 2)).astype(np.float32)} for batch in (1, 2, 7)]
 
 
 INPUTS = [Input("crop", (1, 2, 4, 4)), Input("box_px", (1, 2))]

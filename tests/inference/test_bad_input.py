@@ -65,7 +65,7 @@ def damaged(data: bytes) -> bytes:
 def encrypted(data: bytes) -> bytes:
     """The npz with the flag that says a member is encrypted, in its local and in its central headers."""
     # After the signature come the versions (which depend on Python's own), then the flags.
-    return re.sub(rb"(?s)(PK\x03\x04.{2}|PK\x01\x02.{4})\x00", rb"\g<1>\x01", data)
+    return re.sub(rb"(?s)(PK\x03\x04.{2}|PK\x01\x02.{4})\x00", lambda found: found[1] + b"\x01", data)
 
 
 GOOD = npz(imgs=np.random.default_rng(0).integers(0, 256, (20, 30), np.uint8), boxes=BOXES)

@@ -143,7 +143,7 @@ def test_jittor_computes_what_the_plain_network_computes(tmp_path, monkeypatch):
     jt.set_global_seed(3)
     network = build("roi2d")
     save_weights(network, tmp_path / "roi2d.safetensors")
-    inputs = network.example_inputs(2)
+    inputs = network.example_cases()[1]
     with jt.no_grad():
         plain = network(**{name: jt.array(array) for name, array in inputs.items()}).numpy()
     engine = open_engine("jittor", ModelFiles("roi2d", "roi2d", tmp_path, {"jittor": "roi2d.safetensors"}, {}))

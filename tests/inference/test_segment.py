@@ -12,12 +12,13 @@ from inference.segment.slices import SliceSegmenter
 class BrightEngine:
     """Probability `high` where the crop is brighter than 100, else `low`."""
 
-    def __init__(self, crop_shape, high=0.9, low=0.0):
-        self.facts = {"crop_shape": ",".join(map(str, crop_shape)), "margin": "0.2", "threshold": "0.5"}
-        self.high, self.low, self.batches, self.box_px = high, low, [], []
+    def __init__(self, crop_shape, high=0.9, low=0.0, **facts):
+        self.facts = {"crop_shape": ",".join(map(str, crop_shape)), "margin": "0.2", "threshold": "0.5", **facts}
+        self.high, self.low, self.batches, self.box_px, self.shapes = high, low, [], [], []
 
     def __call__(self, crop, box_px):
         self.batches.append(len(crop))
+        self.shapes.append(crop.shape[2:])
         self.box_px.extend(box_px.tolist())
         return np.where(crop[:, :1] > 100, self.high, self.low).astype(np.float32)
 
@@ -43,6 +44,24 @@ def test_two_discs_get_their_labels(colour):
     assert segs.shape == (90, 120) and segs.dtype == np.uint8 and set(np.unique(segs)) == {0, 1, 2}
     assert dsc(segs == 1, masks[0]) > 0.97 and dsc(segs == 2, masks[1]) > 0.97
     assert engine.box_px[0] == [29, 29]
+
+
+def test_large_boxes_get_larger_crops_and_keep_their_labels():
+    masks = discs((200, 260), [(60, 60), (150, 200), (60, 200)], 30)
+    image = np.where(masks[0] | masks[1] | masks[2], 200, 20).astype(np.uint8)
+    engine = BrightEngine((64, 64), large_crop_shape="128,96", large_px="80")
+    boxes = np.array([[20, 20, 110, 110], [165, 115, 235, 185], [150, 25, 235, 100]], np.int32)
+    segs = RoiSegmenter(engine)(Case("three", image, boxes))
+    assert engine.shapes == [(128, 96), (64, 64), (64, 96)] and engine.box_px == [[91, 91], [71, 71], [76, 86]]
+    assert all(dsc(segs == 1 + index, mask) > 0.97 for index, mask in enumerate(masks))
+
+
+def test_a_box_in_which_nothing_is_likely_still_gets_its_likeliest_pixels():
+    image = np.full((40, 40), 20, np.uint8)
+    image[10:20, 10:20] = 200
+    boxes = np.array([[8, 8, 21, 21], [30, 30, 30, 30]], np.int32)
+    segs = RoiSegmenter(BrightEngine((32, 32), high=0.3, low=0.05))(Case("faint", image, boxes))
+    assert dsc(segs == 1, image > 100) > 0.95 and (segs == 2).sum() == 1 and segs[30, 30] == 2
 
 
 def test_many_boxes_do_not_wrap_at_255():

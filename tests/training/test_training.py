@@ -12,6 +12,7 @@ import time
 import numpy as np
 import pytest
 
+from models.roi.config import CONFIGS
 from training import augment, data, loader
 from training.checkpoint import load_state
 from training.recipe import Recipe, RecipeError, read_recipe
@@ -107,11 +108,41 @@ def test_batches_depend_on_the_seed_and_the_step_alone(folder, tmp_path):
         assert all(np.array_equal(a, b) for g, e in zip(got, expected) for a, b in zip(g[1:], e))
 
 
-def test_a_worker_that_dies_is_reported(folder, tmp_path):
-    made = dataclasses.replace(read_recipe(recipe(tmp_path)), crop_shapes=((32, 32, 32),))
+def test_a_worker_that_dies_is_reported(folder, tmp_path, capfd):
+    """The pictures are 48 px high: none has a box for the large crop."""
+    made = dataclasses.replace(read_recipe(recipe(tmp_path)), crop_shapes=((32, 32), (64, 64)), crop_chances=(0, 1))
     running = loader.Loader(made, data.read_datasets(folder, rank=2), 0.2, first_step=0)
     with pytest.raises(RuntimeError, match="worker 0 died before batch 0"):
         next(iter(running))
+    assert "none of 10000 objects has a box for the crop shape [64, 64]" in capfd.readouterr().err
+
+
+def test_a_batch_holds_boxes_for_its_crop_shape(folder, tmp_path, monkeypatch):
+    """Discs of radius 5 to 11 and crops of two sizes with the border at 15 px: each batch has its own boxes."""
+    monkeypatch.setitem(CONFIGS, "roi2d", dataclasses.replace(CONFIGS["roi2d"], large_px=15))
+    made = dataclasses.replace(read_recipe(recipe(tmp_path)), crop_shapes=((32, 32), (64, 64)), crop_chances=(0.5, 0.5),
+                               loosen_px=0)
+    datasets = data.read_datasets(folder, rank=2)
+    seen = set()
+    for step in range(8):
+        crop, box_px, target = loader.make_batch(made, datasets, data.dataset_chances(datasets), 0.2, step)
+        seen.add(crop.shape[2:])
+        assert target.shape[2:] == crop.shape[2:]
+        # A rotation changes a box a little after its crop shape was chosen; a zoom is in both.
+        assert np.median(box_px) > 15 if crop.shape[2] == 64 else np.median(box_px) < 16
+    assert seen == {(32, 32), (64, 64)}
+
+
+def test_part_of_a_thin_object_is_its_own_pixels_in_a_window():
+    ring = np.zeros((80, 90), bool)
+    ring[10:70, 10:80] = True
+    ring[12:68, 12:78] = False
+    rng = np.random.default_rng(0)
+    parts = [augment.part_of_thin(ring, rng) for _ in range(50)]
+    assert all(part.any() and not (part & ~ring).any() for part in parts)
+    assert min(part.sum() for part in parts) < ring.sum() / 3
+    disc = np.hypot(*np.mgrid[-20:21, -20:21]) < 15
+    assert augment.part_of_thin(disc, rng) is disc
 
 
 def test_scores_are_means_of_means():
