@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     start_s = time.perf_counter()
     try:
-        segment = open_segmenter(options.model, options.engine, options.backend)
+        segment = open_segmenter(options.model, options.engine, options.backend, options.exclude_z_max)
     except Exception as error:
         _trace(options)
         return _complain(_text(error), 2)
@@ -58,6 +58,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--backend", choices=("cpu", "gpu"), default="cpu", help="gpu takes the jittor engine")
     parser.add_argument("--engine", choices=("openvino", "onnxruntime", "jittor"),
                         help="what runs the network (openvino on the cpu, jittor on the gpu)")
+    parser.add_argument("--exclude-z-max", action="store_true",
+                        help="a volume slice by slice: end before z_max, as MedficientSAM's program does, not with it")
     parser.add_argument("-v", "--timing", action="store_true",
                         help="print for each case the ms to read, segment and write it, and the peak memory so far")
     parser.add_argument("--debug", action="store_true", help="print the traceback of every failure")

@@ -1,8 +1,8 @@
 """The manifest of weights, `weights/manifest.json`: which models there are and where their files lie."""
 
+import dataclasses
 import json
 import os
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 
@@ -10,15 +10,17 @@ class WeightsError(ValueError):
     """Weights that cannot be used. The text names the manifest or file, the rule and the value."""
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class ModelFiles:
     """A model of the manifest.
 
     name    how `--model` calls it
     family  which network it is, and so how it is fed: roi2d, roi3d, ...
     folder  the weights folder
-    files   role (openvino, openvino_bin, onnxruntime, jittor) to path inside the folder
+    files   role (openvino, openvino_bin, onnxruntime, jittor) to path inside the folder; the roles of a model in several
+            graphs begin with the part and a dot: encoder.openvino
     bytes   path inside the folder to the file's size in bytes, where the manifest says so
+    graph   which part of the model this is, after `part`; else empty
     """
 
     name: str
@@ -26,6 +28,18 @@ class ModelFiles:
     folder: Path
     files: dict[str, str]
     bytes: dict[str, int]
+    graph: str = ""
+
+    @property
+    def graphs(self) -> set[str]:
+        """The parts of a model in several graphs; empty for one in a single graph."""
+        return {role.partition(".")[0] for role in self.files if "." in role}
+
+    def part(self, graph: str) -> "ModelFiles":
+        """The files of one graph of the model: its own, under their plain roles, and those that all graphs share."""
+        files = {role.removeprefix(f"{graph}."): path for role, path in self.files.items()
+                 if "." not in role or role.startswith(f"{graph}.")}
+        return dataclasses.replace(self, files=files, graph=graph)
 
     def path(self, role: str) -> Path:
         """Where the file of `role` lies. Raises WeightsError where it is not listed, not there or not whole."""

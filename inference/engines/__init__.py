@@ -18,10 +18,12 @@ class EngineError(RuntimeError):
 class Engine(Protocol):
     """A network ready to run.
 
-    facts  what the model file says of its pre-processing, all strings: crop_shape "192,192", margin "0.2", ...
+    facts       what the model file says of its pre-processing, all strings: crop_shape "192,192", margin "0.2", ...
+    concurrent  whether it may run in one thread while another engine runs in another
     """
 
     facts: dict[str, str]
+    concurrent: bool
 
     def __call__(self, **inputs: np.ndarray) -> np.ndarray:
         """Run a batch: float32 arrays by the names of the network's inputs to its one output, a float32 array of its

@@ -21,6 +21,8 @@ class JittorEngine:
     Slow at its first start: Jittor compiles its kernels then, and keeps them in its cache.
     """
 
+    concurrent = False
+
     def __init__(self, weights: ModelFiles, threads: int, backend: str = "cpu"):
         path = weights.path("jittor")
         self.facts = _metadata(path)

@@ -14,6 +14,8 @@ except ImportError as error:
 class OnnxRuntimeEngine:
     """An ONNX model. `facts` are its metadata_props."""
 
+    concurrent = True
+
     def __init__(self, weights: ModelFiles, threads: int):
         path = weights.path("onnxruntime")
         options = onnxruntime.SessionOptions()

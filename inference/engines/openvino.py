@@ -16,6 +16,8 @@ FACTS_SECTION = "medseg"
 class OpenVinoEngine:
     """An OpenVINO IR (.xml and .bin), computed in float32. `facts` are the section `medseg` of its rt_info."""
 
+    concurrent = True
+
     def __init__(self, weights: ModelFiles, threads: int):
         self._path = path = weights.path("openvino")
         bin_path = weights.path("openvino_bin")

@@ -10,6 +10,8 @@ from inference.case import Case
 from inference.engines import Engine
 from inference.segment.labels import LabelImage
 
+# A mask may grow from slice to slice: its box is loosened by this much, as the network's training boxes were.
+LOOSEN_PX = 3
 # Crops of the ordinary shape per pass: enough to keep the cores busy, few enough for the activations to stay in the cache.
 BATCH = {2: 8, 3: 1}
 
@@ -37,6 +39,14 @@ class RoiSegmenter:
             threshold = min(self.threshold, probability.max(initial=0) / 2)
             result.paint(index + 1, where, probability, threshold)
         return result.labels
+
+    def prepare(self, volume: np.ndarray, order: list[int]) -> Iterator[np.ndarray]:
+        """The slices `order` of `volume` (D, H, W), as `probabilities` takes them."""
+        return (volume[z] for z in order)
+
+    def loosen_px(self, shape: tuple[int, ...]) -> float:
+        """See `slices.Planar`."""
+        return LOOSEN_PX
 
     def probabilities(self, image: np.ndarray, boxes: np.ndarray) -> Iterator[tuple[int, tuple[slice, ...], np.ndarray]]:
         """For each box: its index, the slices of the image around it, and float32 probabilities 0..1 there.

@@ -51,7 +51,7 @@ def test_a_cpu_run_loads_one_engine_and_nothing_else(engine, repo, tiny_model, t
         from inference.weights import find_model
         import inference.segment
 
-        def open_segmenter(model, engine, backend):
+        def open_segmenter(model, engine, backend, exclude_z_max):
             net = open_engine(engine, find_model("tiny"), backend)
             def segment(case):
                 net(crop=np.ones((1, 4), np.float32), box_px=np.ones((1, 2), np.float32))

@@ -34,7 +34,7 @@ def test_writes_each_case_under_its_name(folders, box_filler, capsys):
     assert loaded.files == ["segs"] and loaded["segs"].dtype == np.uint8
     assert np.array_equal(loaded["segs"], EXPECTED)
     assert capsys.readouterr() == (f"3 of 3 cases written to {outputs}\n", "")
-    assert box_filler == [("roi", "openvino", "cpu")]
+    assert box_filler == [("roi", "openvino", "cpu", False)]
 
 
 def test_volume(tmp_path, write_case, box_filler):
@@ -104,7 +104,7 @@ def test_wrong_arguments(arguments, capsys):
 def test_gpu_takes_jittor_and_nothing_else(folders, box_filler, capsys):
     inputs, outputs = folders
     assert main(["-i", inputs, "-o", outputs, "--backend", "gpu", "--model", "roi2d"]) == 0
-    assert box_filler == [("roi2d", "jittor", "gpu")]
+    assert box_filler == [("roi2d", "jittor", "gpu", False)]
     assert main(["-i", inputs, "-o", outputs, "--backend", "gpu", "--engine", "openvino"]) == 2
     assert capsys.readouterr().err == "error: --backend gpu must have --engine jittor; got openvino\n"
 

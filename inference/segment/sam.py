@@ -1,0 +1,133 @@
+"""The SAM family: an image is encoded once, then every box is decoded from the embedding."""
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from inference import resize
+from inference.case import Case
+from inference.engines import Engine
+from inference.segment.labels import LabelImage
+
+# Boxes a pass of the decoder: each takes some 30 MB at 64 x 64 tokens.
+BOXES = 8
+# The embeddings of this many slices are kept (4 MB each at 64 x 64 x 256) for objects that come back to them.
+SLICES = 128
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """An encoded image. values: float32 (1, C, h, w), an array of its own. shape: (H, W) of the image, px."""
+
+    values: np.ndarray
+    shape: tuple[int, int]
+
+
+class SamSegmenter:
+    """Segments images with a model of two graphs; a `slices.Planar` for volumes.
+
+    encoder: `image` float32 (1, 3, S, S) -> embedding. Its facts: image_size S px; resize linear, area or cubic;
+    keep_aspect 1 (the longest side becomes S, zeros fill the bottom and the right) or 0 (both sides become S); normalise
+    min_max (the resized image to 0..1) or mean_std (with `mean` and `std`, three numbers each).
+    decoder: `embedding`, `boxes` float32 (N, 4) px of the image, x first, and `shape` float32 (2,), its H and W -> float32
+    (N, 1, M, M) over the frame that the encoder saw. Its facts: output logit (an object is above 0) or probability (above
+    0.5); loosen_px, in the frame of S px, of the box of a mask that prompts the next slice.
+    """
+
+    threshold = 0.5
+
+    def __init__(self, encoder: Engine, decoder: Engine):
+        self._encoder, self._decoder = encoder, decoder
+        facts = encoder.facts
+        self._size = int(facts["image_size"])
+        self._resize = resize.KERNELS[facts["resize"]]
+        self._keep_aspect = facts["keep_aspect"] == "1"
+        self._normalise = facts["normalise"]
+        if self._normalise == "mean_std":
+            self._mean, self._std = (np.array(facts[key].split(","), np.float32) for key in ("mean", "std"))
+        self._logits = decoder.facts["output"] == "logit"
+        self._loosen_px = float(decoder.facts["loosen_px"])
+
+    def __call__(self, case: Case) -> np.ndarray:
+        result = LabelImage(case.image.shape[:2], len(case.boxes))
+        for index, where, probability in self.probabilities(self.encode(case.image), case.boxes):
+            result.paint(index + 1, where, probability, self.threshold)
+        return result.labels
+
+    def prepare(self, volume: np.ndarray, order: list[int]) -> Iterator[Embedding]:
+        """Embeddings of the slices `order` of `volume` (D, H, W), each made once, but for those of very deep volumes.
+
+        Where the engine allows it, the next slice is encoded while the caller works on this one.
+        """
+        kept: OrderedDict[int, Embedding] = OrderedDict()
+        with ThreadPoolExecutor(max_workers=1) as ahead:
+            coming = None
+            for z, following in zip(order, [*order[1:], None]):
+                if z not in kept:
+                    kept[z] = coming.result() if coming else self.encode(volume[z])
+                kept.move_to_end(z)
+                wanted = following is not None and following not in kept and self._encoder.concurrent
+                coming = ahead.submit(self.encode, volume[following]) if wanted else None
+                if len(kept) > SLICES:
+                    kept.popitem(last=False)
+                yield kept[z]
+
+    def encode(self, image: np.ndarray) -> Embedding:
+        """image: (H, W) or (H, W, 3), grey values 0..255."""
+        return Embedding(self._encoder(image=self._input(image)), image.shape[:2])
+
+    def probabilities(self, prepared: Embedding, boxes: np.ndarray) -> Iterator[tuple[int, tuple[slice, ...], np.ndarray]]:
+        """For each of the boxes (N, 4) px, x first: its index, the slices of the image that its mask touches (possibly
+        none), and float32 probabilities there."""
+        shape = np.array(prepared.shape, np.float32)
+        for first in range(0, len(boxes), BOXES):
+            batch = boxes[first : first + BOXES].astype(np.float32)
+            masks = self._decoder(embedding=prepared.values, boxes=batch, shape=shape)
+            for index, mask in enumerate(masks[:, 0], first):
+                yield index, *self._paste(mask, prepared.shape)
+
+    def loosen_px(self, shape: tuple[int, ...]) -> float:
+        """See `slices.Planar`."""
+        return self._loosen_px * max(shape) / self._size
+
+    def _sides(self, shape):
+        """The part of the input that the image fills, (h, w) px."""
+        if not self._keep_aspect:
+            return (self._size, self._size)
+        scale = self._size / max(shape)
+        return tuple(int(side * scale + 0.5) for side in shape)
+
+    def _input(self, image):
+        height, width = self._sides(image.shape[:2])
+        # The originals resize pixels of 8 bits, so that grey values are whole.
+        pixels = np.clip(np.rint(self._resize(image, (height, width))), 0, 255)
+        if self._normalise == "min_max":
+            pixels = (pixels - pixels.min()) / max(pixels.max() - pixels.min(), 1e-8)
+        if pixels.ndim == 2:
+            pixels = np.repeat(pixels[..., None], 3, axis=2)
+        if self._normalise == "mean_std":
+            pixels = (pixels - self._mean) / self._std
+        padded = np.zeros((1, 3, self._size, self._size), np.float32)
+        padded[0, :, :height, :width] = np.moveaxis(pixels, -1, 0)
+        return padded
+
+    def _paste(self, mask, shape):
+        """(where, probability) at the image's own resolution, wherever the mask can exceed its threshold."""
+        least = 0.0 if self._logits else 0.5
+        filled = tuple(side * length / self._size for side, length in zip(self._sides(shape), mask.shape))
+        where, coordinates = [], []
+        for axis in range(2):
+            scale = filled[axis] / shape[axis]
+            hit = np.flatnonzero((mask > least).any(axis=1 - axis))
+            # Interpolation between two values below the threshold stays below it: one value beyond the last is enough.
+            edges = (hit[0] - 1 - scale, hit[-1] + 2 + scale) if len(hit) else (0, 0)
+            first, last = (int(np.clip(edge / scale, 0, shape[axis])) for edge in edges)
+            where.append(slice(first, last))
+            coordinates.append((np.arange(first, last) + 0.5) * scale - 0.5)
+        # Beyond the image lies padding, of which the mask's resized copy must know nothing.
+        mask = mask[: int(np.ceil(filled[0])), : int(np.ceil(filled[1]))]
+        values = resize.interpolate(mask, *coordinates)
+        return tuple(where), 1 / (1 + np.exp(-values)) if self._logits else values
