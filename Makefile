@@ -1,6 +1,6 @@
 # Every command of the project. Each does its own set-up, once (tools/setup.sh).
 .DEFAULT_GOAL := help
-.PHONY: help run test check score time export bundle
+.PHONY: help run test check score time export bundle weights
 
 TEAM ?= medseg-laptop
 CONTAINER ?= docker
@@ -55,6 +55,9 @@ time: $(dev) ## seconds, memory and CPU of each case of IMAGES in its container 
 export: $(dev) ## Jittor weights of FROM/roi2d and FROM/roi3d to ONNX and OpenVINO in weights/, verified
 	$(python) -m export roi2d --weights "$(FROM)/roi2d"
 	$(python) -m export roi3d --weights "$(FROM)/roi3d"
+
+weights: $(dev) ## MODEL=NAME: which official file to put where, and how to convert it
+	@$(python) -m models.checkpoints where $(MODEL)
 
 bundle: ## the challenge's submission: dist/TEAM.tar.gz (CONTAINER=docker|podman)
 	$(CONTAINER) build --network host $(build_args) --target cpu --tag $(TEAM):latest .

@@ -1,4 +1,4 @@
-"""`python -m training RECIPE.toml --data DIR --out DIR [--resume | --weights FILE]`: trains a roi network.
+"""`python -m training RECIPE.toml --data DIR --out DIR [--resume | --weights FILE]`: trains a network.
 
 Exit code 2: bad arguments.
 """
@@ -11,12 +11,10 @@ import sys
 # The workers resample with small matrix products: a thread each is all they can use, and more would take the trainer's.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from models.roi.config import CONFIGS
-from training import data
+from training import data, tasks
 from training.checkpoint import load_state
 from training.loader import Loader
 from training.recipe import RecipeError, read_recipe
-from training.validation import make_validation
 
 
 def main() -> int:
@@ -29,23 +27,27 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=1, help="processes that make batches (default 1)")
     args = parser.parse_args()
     state = args.out / "state.safetensors"
+    # Jittor, which knows too, cannot be asked yet.
+    rank, world_size = (int(os.environ.get(f"OMPI_COMM_WORLD_{key}", default)) for key, default in (("RANK", 0), ("SIZE", 1)))
     try:
         recipe = read_recipe(args.recipe)
+        if recipe.batch % (recipe.accumulate * world_size):
+            raise ValueError(f"{args.recipe}: batch must be a multiple of accumulate times the {world_size} processes; "
+                             f"got {recipe.batch} and {recipe.accumulate}")
         if args.resume and not state.exists():
             raise ValueError(f"{state}: there is nothing to resume")
         if state.exists() and not args.resume:
             raise ValueError(f"{state}: a run is there already; add --resume to go on, or choose another --out")
         if args.weights and not args.weights.is_file():
             raise ValueError(f"--weights: there is no file {args.weights}")
-        datasets = data.read_datasets(args.data, rank=len(recipe.crop_shapes[0]))
+        datasets = data.read_datasets(args.data, rank=tasks.samples(recipe.task).rank(recipe))
     except (RecipeError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
     args.out.mkdir(parents=True, exist_ok=True)
     first_step = load_state(state)[1] if args.resume else 0
-    margin = CONFIGS[recipe.model].margin
-    samples = make_validation(recipe, datasets, margin)
-    loader = Loader(recipe, datasets, margin, first_step, args.workers)
+    samples = tasks.samples(recipe.task).make_validation(recipe, datasets)
+    loader = Loader(recipe, datasets, first_step, args.workers, share=(rank, world_size))
     try:
         # Only now: Jittor starts threads, and the loader's processes must be forked before.
         from training.trainer import Trainer

@@ -1,4 +1,4 @@
-"""From a labelled object to a training sample: augmentation, a loosened box, and the runtime's own crop."""
+"""Ways of changing an image with its mask, or a box, so that no two samples are alike."""
 
 import cv2
 import numpy as np
@@ -19,18 +19,6 @@ def loosen(box: np.ndarray, shape: tuple[int, ...], most_px: float, rng: np.rand
         high[:2] += shift
     limit = np.array(shape[::-1]) - 1
     return np.concatenate([np.clip(low, 0, limit), np.clip(high, 0, limit)])
-
-
-def _cut(image, mask, share):
-    """Image and mask around the object, with `share` of its extent on each side: all that a sample can see."""
-    box = geometry.mask_box(mask)
-    rank = mask.ndim
-    low, high = box[:rank][::-1], box[rank:][::-1] + 1
-    pad = np.ceil((high - low) * share).astype(int) + 12
-    if rank == 3:
-        pad[0] = max(2, int(np.ceil((high - low)[0] * 0.4)))
-    where = tuple(slice(max(0, a - p), b + p) for a, b, p in zip(low, high, pad))
-    return image[where], mask[where]
 
 
 def _warp(plane, matrix, interpolation):
@@ -104,34 +92,3 @@ def part_of_thin(mask, rng):
     where = tuple(slice(a, b) for a, b in zip(first, last))
     part[where] = mask[where]
     return part if part.any() else mask
-
-
-def sample(image, mask, crop_shape, margin, loosen_px, rng, zoom=1.0, augmented=True):
-    """A training sample of one object.
-
-    image (*spatial[, 3]) uint8, mask (*spatial) boolean and not empty, both taken to be `zoom` times as large, in plane,
-    as they are. Returns crop float32 (C + 1, *crop_shape),
-    box_px float32 (rank,) in array order, and target float32 (1, *crop_shape): the share of each pixel that is object.
-    """
-    rank = mask.ndim
-    image, mask = _cut(image, mask, 0.75 if augmented else 0.35)
-    if augmented:
-        # A crop of unequal sides has them for the box's: x and y keep their places.
-        image, mask = flip(image, mask, crop_shape[-1] == crop_shape[-2], rng)
-        if rng.random() < 0.35:
-            turned = rotate(image, mask, rng.normal(0, 18), rng.normal(0, 0.08))
-            if turned[1].any():
-                image, mask = turned
-        if rank == 3 and mask.shape[0] >= 8 and rng.random() < 0.2:
-            # Every second slice: a scan with twice the spacing.
-            first = rng.integers(2)
-            if mask[first::2].any():
-                image, mask = image[first::2], mask[first::2]
-    box = loosen(geometry.mask_box(mask), mask.shape, loosen_px / zoom, rng)
-    crop = geometry.crop(image, box, margin, crop_shape)
-    if augmented:
-        # A grey picture stays grey: its equal channels are recoloured as one.
-        crop[:-1] = recolour(crop[:-1] if image.ndim > rank else crop[:1], rng)
-    target = geometry.resample(mask, geometry.box_window(box, margin), crop_shape)[None]
-    box_px = (geometry.box_interval(box)[1] * zoom).astype(np.float32)
-    return crop, box_px, target

@@ -5,25 +5,31 @@ import pathlib
 
 
 class Log:
-    """Appends rows to a CSV file; on resuming, rows at or after the first new step are dropped, so that none is double."""
+    """Appends rows to a CSV file, whose columns are those of its first row; on resuming, rows at or after the first new
+    step are dropped, so that none is double."""
 
-    def __init__(self, path: pathlib.Path, columns: list[str], first_step: int):
-        self.path, self.columns = path, columns
-        kept = [row for row in read_log(path) if int(row["step"]) < first_step] if path.exists() else []
-        with open(path, "w", newline="") as file:
-            writer = csv.DictWriter(file, columns, extrasaction="ignore")
-            writer.writeheader()
-            writer.writerows(kept)
+    def __init__(self, path: pathlib.Path, first_step: int):
+        self.path = path
+        kept = [row for row in read_log(path) if int(row["step"]) < first_step]
+        path.unlink(missing_ok=True)
+        for row in kept:
+            self.add(**row)
 
     def add(self, **row):
         """One row; floats keep six significant digits."""
         row = {key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()}
+        new = not self.path.exists()
         with open(self.path, "a", newline="") as file:
-            csv.DictWriter(file, self.columns, extrasaction="ignore").writerow(row)
+            writer = csv.DictWriter(file, list(row))
+            if new:
+                writer.writeheader()
+            writer.writerow(row)
 
 
 def read_log(path: pathlib.Path) -> list[dict[str, str]]:
-    """The rows of a CSV log, as strings."""
+    """The rows of a CSV log, as strings; none where there is no file."""
+    if not path.exists():
+        return []
     with open(path, newline="") as file:
         return list(csv.DictReader(file))
 
@@ -35,10 +41,12 @@ def draw_curves(folder: pathlib.Path):
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    train, validation = read_log(folder / "train.csv"), read_log(folder / "validation.csv")
+    train, validation = (read_log(folder / name) for name in ("train.csv", "validation.csv"))
     figure, axes = pyplot.subplots(1, 3, figsize=(15, 4), constrained_layout=True)
     steps = [int(row["step"]) for row in train]
-    for name in ("loss", "cross_entropy", "dice_loss"):
+    for name in train[0] if train else ():
+        if name in ("step", "learning_rate", "samples_per_s", "elapsed_s"):
+            continue
         axes[0].plot(steps, [float(row[name]) for row in train], label=name.replace("_", " "))
     axes[0].set(xlabel="step", ylabel="training loss", yscale="log")
     axes[0].legend()

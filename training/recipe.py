@@ -3,11 +3,9 @@
 import dataclasses
 import pathlib
 import tomllib
+import typing
 
-import numpy as np
-
-from inference import geometry
-from models.roi.config import CONFIGS
+from training import tasks
 
 
 class RecipeError(ValueError):
@@ -16,59 +14,74 @@ class RecipeError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """model: a name in models.roi.config. crop_shapes: one spatial shape, in array order, is drawn for every batch, with
-    the chance in crop_chances; where there are several, a batch holds objects whose boxes get that shape: the longest
-    side of an axis is for boxes that extend over more than the model's large_px on it. steps, warmup_steps,
-    validate_every, checkpoint_every: in batches. learning_rate: the peak, reached after the warm-up, then a cosine down
-    to 1 % of it. ema_decay: of the averaged weights, which are the ones that ship.
-    freeze_norms_at: from this step on the batch norms use their averaged statistics, in training as when it is used: a
-    batch of many modalities, or of another crop shape, has statistics that no single picture has.
-    loosen_px: boxes grow by 0..loosen_px px a side, in plane. seed: the whole run is a function of it.
+    """What every task needs; each task's `samples.py` adds its own keys. A key with a default may be left out.
+
+    task: a key of training.tasks.TASKS. model: a name in the task's CONFIGS. batch: samples a step, of all processes of an
+    MPI run together. steps, warmup_steps, validate_every, checkpoint_every: in batches. learning_rate: the peak, reached
+    after the warm-up, then a cosine down to 1 % of it. ema_decay: of the averaged weights, which are the ones that ship.
+    seed: the whole run is a function of it. accumulate: parts that a batch is taken in, whose gradients are added: memory
+    for time. clip_norm: longest gradient, 0 for any. freeze_norms_at: from this step on the batch norms use their averaged
+    statistics, in training as when the model is used: a batch of many modalities, or of another crop shape, has statistics
+    that no single picture has. amp: automatic mixed precision, which Jittor does not train with on a CPU.
     """
 
+    task: str
     model: str
-    crop_shapes: tuple[tuple[int, ...], ...]
-    crop_chances: tuple[float, ...]
     batch: int
     steps: int
     warmup_steps: int
     learning_rate: float
     weight_decay: float
     ema_decay: float
-    freeze_norms_at: int
-    loosen_px: int
     seed: int
     validate_every: int
     checkpoint_every: int
+    accumulate: int = 1
+    clip_norm: float = 0.0
+    freeze_norms_at: int = 2**31
+    amp: bool = False
 
-    def shape_of(self, extent: np.ndarray) -> tuple[int, ...]:
-        """The crop shape for a box of `extent` (rank,), array order, px or voxel."""
-        small, large = (tuple(extreme(sides) for sides in zip(*self.crop_shapes)) for extreme in (min, max))
-        return geometry.crop_shape(extent, small, large, CONFIGS[self.model].large_px)
+    def check(self):
+        """Raises ValueError with key and rule where values do not fit together. Tasks extend it."""
+        if self.batch % self.accumulate:
+            raise ValueError(f"batch must be a multiple of accumulate; got {self.batch} and {self.accumulate}")
+        if self.amp:
+            raise ValueError("amp must be false: Jittor's mixed precision is for CUDA (its float16 kernels do not compile for "
+                             "a CPU); on a CPU with AMX the convolutions take bfloat16 by themselves")
 
 
 def read_recipe(path: pathlib.Path) -> Recipe:
-    """The recipe in a TOML file. Raises RecipeError."""
+    """The recipe in a TOML file, of its task's class. Raises RecipeError."""
     try:
         table = tomllib.loads(pathlib.Path(path).read_text())
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise RecipeError(f"{path}: {error}") from None
-    known = {field.name: field.type for field in dataclasses.fields(Recipe)}
-    unknown, missing = sorted(set(table) - set(known)), sorted(set(known) - set(table))
+    if table.get("task") not in tasks.TASKS:
+        raise RecipeError(f"{path}: task must be one of {', '.join(tasks.TASKS)}; got {table.get('task')!r}")
+    kind = tasks.samples(table["task"]).RECIPE
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    needed = {name for name, field in fields.items() if field.default is dataclasses.MISSING}
+    unknown, missing = sorted(set(table) - set(fields)), sorted(needed - set(table))
     if unknown:
-        raise RecipeError(f"{path}: unknown key {unknown[0]!r}; known: {', '.join(known)}")
+        raise RecipeError(f"{path}: unknown key {unknown[0]!r}; known: {', '.join(fields)}")
     if missing:
         raise RecipeError(f"{path}: missing key {missing[0]!r}")
-    for key, kind in known.items():
-        if kind in (int, float, str):
-            wanted = (int, float) if kind is float else kind
-            if not isinstance(table[key], wanted) or isinstance(table[key], bool):
-                raise RecipeError(f"{path}: {key} must be {kind.__name__}; got {table[key]!r}")
-    if table["model"] not in CONFIGS:
-        raise RecipeError(f"{path}: model must be one of {', '.join(CONFIGS)}; got {table['model']!r}")
-    table["crop_shapes"] = tuple(tuple(shape) for shape in table["crop_shapes"])
-    table["crop_chances"] = tuple(table["crop_chances"])
-    if len(table["crop_shapes"]) != len(table["crop_chances"]) or abs(sum(table["crop_chances"]) - 1) > 1e-6:
-        raise RecipeError(f"{path}: crop_chances must hold one chance per crop shape, adding up to 1; "
-                          f"got {list(table['crop_chances'])}")
-    return Recipe(**table)
+    try:
+        recipe = kind(**{key: _typed(key, value, fields[key].type) for key, value in table.items()})
+        if recipe.model not in tasks.samples(recipe.task).CONFIGS:
+            raise ValueError(f"model must be one of {', '.join(tasks.samples(recipe.task).CONFIGS)}; got {recipe.model!r}")
+        recipe.check()
+    except ValueError as error:
+        raise RecipeError(f"{path}: {error}") from None
+    return recipe
+
+
+def _typed(key, value, kind):
+    if typing.get_origin(kind) is tuple:
+        if not isinstance(value, list):
+            raise ValueError(f"{key} must be a list; got {value!r}")
+        return tuple(_typed(key, item, typing.get_args(kind)[0]) for item in value)
+    accepted = (int, float) if kind is float else kind
+    if not isinstance(value, accepted) or isinstance(value, bool) != (kind is bool):
+        raise ValueError(f"{key} must be {kind.__name__}; got {value!r}")
+    return value

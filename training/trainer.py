@@ -1,4 +1,4 @@
-"""The training loop: AdamW, warm-up and cosine, averaged weights, validation, checkpoints."""
+"""The training loop of every task: AdamW, warm-up and cosine, averaged weights, validation, checkpoints, MPI."""
 
 import dataclasses
 import json
@@ -14,9 +14,8 @@ from tqdm import tqdm
 
 import models  # noqa: F401  (sets Jittor's environment first)
 from models import cpu
-from models.roi.build import build, load_weights, save_weights
 from models.signals import restore_signals
-from training import checkpoint, losses, validation
+from training import checkpoint, tasks
 from training.log import Log, draw_curves
 
 LOG_EVERY = 50
@@ -34,20 +33,23 @@ class Trainer:
     """One run. out: its folder (state.safetensors, best.safetensors, last.safetensors, *.csv, curves.png).
 
     average: an exponential moving average of every parameter and every running statistic; it is what is validated and
-    what ships.
+    what ships. Under mpirun every process trains on its share of each batch, Jittor's optimiser averages the gradients,
+    and the first process alone validates and writes.
     """
 
     def __init__(self, recipe, out: pathlib.Path):
         self.recipe, self.out = recipe, out
+        self.task = tasks.task(recipe.task)
+        self.leads = not jt.in_mpi or jt.rank == 0
         restore_signals()
-        jt.set_global_seed(recipe.seed)
-        self.net = build(recipe.model)
+        jt.set_global_seed(recipe.seed, different_seed_for_mpi=False)
+        self.net = self.task.build(recipe)
         self.net.train()
-        self.twin = build(recipe.model)
+        self.twin = self.task.build(recipe)
         self.twin.eval()
+        weights = self.task.trained(self.net)
         self.names = list(self.net.state_dict())
         self.average = [value.clone().stop_grad() for value in self.net.state_dict().values()]
-        weights = [p for p in self.net.parameters() if not p.is_stop_grad()]
         decayed = [p for p in weights if len(p.shape) > 1]
         others = [p for p in weights if len(p.shape) == 1]
         self.optimizer = jt.optim.AdamW(
@@ -74,12 +76,14 @@ class Trainer:
 
     def start_from(self, path: pathlib.Path):
         """Takes the weights of a finished network (safetensors) as the first of a new run. Raises ValueError."""
-        load_weights(self.net, path)
+        self.task.load(self.net, path)
         for mean, value in zip(self.average, self.net.state_dict().values()):
             mean.update(value.clone())
 
     def save(self):
         """state.safetensors: all that the next step depends on."""
+        if not self.leads:
+            return
         groups = {
             "net": {name: var.numpy() for name, var in self.net.state_dict().items()},
             "average": {name: var.numpy() for name, var in zip(self.names, self.average)},
@@ -103,59 +107,62 @@ class Trainer:
     def _moments(self, kind):
         return {f"{g}.{i}": var for g, group in enumerate(self.optimizer.param_groups) for i, var in enumerate(group[kind])}
 
-    def _train_on(self, crop, box_px, target):
+    def _train_on(self, arrays):
+        """One step on a batch; its loss terms, means over the batch, by name."""
         if self.step == self.recipe.freeze_norms_at:
             self._freeze_norms()
         self.optimizer.lr = learning_rate(self.recipe, self.step)
-        logits = self.net.logits(jt.array(crop), jt.array(box_px))
-        target = jt.array(target)
-        cross_entropy, dice = losses.binary_cross_entropy(logits, target), losses.dice(logits, target)
-        self.optimizer.step(cross_entropy + dice)
+        parts = self.recipe.accumulate
+        sums = {}
+        for part in range(parts):
+            size = len(arrays[0]) // parts
+            terms = self.task.losses(self.net, *(jt.array(array[part * size : (part + 1) * size]) for array in arrays))
+            self.optimizer.backward(sum(terms.values()) / parts)
+            sums = {name: sums.get(name, 0) + value / parts for name, value in terms.items()}
+        if self.recipe.clip_norm:
+            self.optimizer.clip_grad_norm(self.recipe.clip_norm)
+        self.optimizer.n_step = self.step + 1  # which counts the calls of backward
+        self.optimizer.step()
         # The average is young at first: a fixed decay would keep the random start in it for thousands of steps.
         keep = min(self.recipe.ema_decay, (1 + self.step) / (10 + self.step))
         for mean, value in zip(self.average, self.net.state_dict().values()):
             mean.update(mean * keep + value * (1 - keep))
         jt.sync(self.average)
         self.step += 1
-        return cross_entropy, dice
+        return sums
 
     def validate(self, samples) -> dict[str, float]:
         """Scores the averaged weights."""
         for var, mean in zip(self.twin.state_dict().values(), self.average):
             var.assign(mean)
 
-        def predict(crop, box_px):
-            with jt.no_grad():
-                return self.twin(jt.array(crop), jt.array(box_px)).numpy()
-
-        return validation.score(predict, samples, self.recipe.batch)
+        return self.task.score(self.twin, samples, self.recipe)
 
     def run(self, loader, samples):
         """Trains to the recipe's last step; Ctrl-C saves and returns False."""
-        train_log = Log(self.out / "train.csv", ["step", "loss", "cross_entropy", "dice_loss", "learning_rate", "crops_per_s",
-                                                 "elapsed_s"], self.step + 1)
-        names = sorted({f"{s[0]}/{s[1]}" for s in samples})
-        validation_log = Log(self.out / "validation.csv", ["step", "macro", *names], self.step + 1)
+        train_log, validation_log = Log(self.out / "train.csv", self.step + 1), Log(self.out / "validation.csv", self.step + 1)
         started = time.perf_counter()
         recent, marked = [], started
         bar = tqdm(total=self.recipe.steps, initial=self.step, desc=self.recipe.model, unit="batch",
                    disable=not sys.stderr.isatty())
         try:
             with cpu.installed(bfloat16=True), bar:
-                for step, crop, box_px, target in loader:
-                    recent.append(self._train_on(crop, box_px, target))
+                for step, arrays in loader:
+                    recent.append(self._train_on(arrays))
                     bar.update()
-                    if self.step % LOG_EVERY == 0:
-                        terms = np.array([[a.item(), b.item()] for a, b in recent]).mean(axis=0)
-                        if not np.isfinite(terms).all():
+                    last = self.step == self.recipe.steps
+                    if self.step % LOG_EVERY == 0 or last:
+                        terms = {name: self._mean([terms[name] for terms in recent]) for name in recent[0]}
+                        if not np.isfinite(list(terms.values())).all():
                             raise FloatingPointError(f"step {self.step}: the loss is {terms}; state.safetensors is older")
                         now = time.perf_counter()
-                        train_log.add(step=self.step, loss=float(terms.sum()), cross_entropy=float(terms[0]),
-                                      dice_loss=float(terms[1]), learning_rate=learning_rate(self.recipe, step),
-                                      crops_per_s=len(recent) * self.recipe.batch / (now - marked), elapsed_s=now - started)
+                        if self.leads:
+                            train_log.add(step=self.step, loss=sum(terms.values()), **terms,
+                                          learning_rate=learning_rate(self.recipe, step),
+                                          samples_per_s=len(recent) * self.recipe.batch / (now - marked),
+                                          elapsed_s=now - started)
                         recent, marked = [], now
-                    last = self.step == self.recipe.steps
-                    if samples and (self.step % self.recipe.validate_every == 0 or last):
+                    if samples and self.leads and (self.step % self.recipe.validate_every == 0 or last):
                         self._judge(samples, validation_log)
                         marked = time.perf_counter()
                     if self.step % self.recipe.checkpoint_every == 0 or last:
@@ -166,12 +173,18 @@ class Trainer:
             return False
         return True
 
+    @staticmethod
+    def _mean(values) -> float:
+        """Over the steps since the last log and, under mpirun, over the processes."""
+        mean = sum(values) / len(values)
+        return (mean.mpi_all_reduce("mean") if jt.in_mpi else mean).item()
+
     def _judge(self, samples, log):
         scores = self.validate(samples)
         log.add(step=self.step, **scores)
         print(f"step {self.step}: held-out macro Dice {scores['macro']:.4f}", file=sys.stderr, flush=True)
-        save_weights(self.twin, self.out / "last.safetensors")
+        self.task.save(self.twin, self.out / "last.safetensors")
         if scores["macro"] > self.best:
             self.best = scores["macro"]
-            save_weights(self.twin, self.out / "best.safetensors")
+            self.task.save(self.twin, self.out / "best.safetensors")
         draw_curves(self.out)

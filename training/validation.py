@@ -1,30 +1,40 @@
-"""Dice of the network on the held-out cases, at crop resolution, while it trains."""
+"""Dice on the held-out cases, at the resolution of the network, while it trains."""
 
 import itertools
-import zlib
 
 import numpy as np
 
-from inference import geometry
-from training import augment, data
 
-OBJECTS_PER_DATASET = 16
+def dice(predicted: np.ndarray, truth: np.ndarray) -> float:
+    """Of two boolean arrays; 1 where both are empty."""
+    total = predicted.sum() + truth.sum()
+    return float(2 * (predicted & truth).sum() / total) if total else 1.0
 
 
-def make_validation(recipe, datasets, margin):
-    """The fixed validation samples: a list of (modality, dataset, crop, box_px, target), the same in every run of a
-    recipe, in order of crop shape."""
-    rank = len(recipe.crop_shapes[0])
-    samples = []
-    for dataset in datasets:
-        rng = np.random.default_rng(zlib.crc32(dataset.name.encode()))
-        objects = [(item, label) for item in dataset.held_out for label in item.labels]
-        for index in rng.permutation(len(objects))[:OBJECTS_PER_DATASET]:
-            image, mask = data.object_of(*objects[index], rank, rng)
-            shape = recipe.shape_of(geometry.box_interval(geometry.mask_box(mask))[1])
-            samples.append((dataset.modality, dataset.name,
-                            *augment.sample(image, mask, shape, margin, recipe.loosen_px, rng, augmented=False)))
-    return sorted(samples, key=lambda sample: sample[2].shape)
+def means(values: dict[tuple[str, str], list[float]]) -> dict[str, float]:
+    """values: by (modality, dataset). Mean per "Modality/dataset", and under "macro" the mean over modalities of the mean
+    over their datasets."""
+    per_modality: dict[str, list[float]] = {}
+    scores = {}
+    for (modality, name), found in values.items():
+        scores[f"{modality}/{name}"] = float(np.mean(found))
+        per_modality.setdefault(modality, []).append(scores[f"{modality}/{name}"])
+    scores["macro"] = float(np.mean([np.mean(found) for found in per_modality.values()]))
+    return scores
+
+
+def score(predict, samples, batch: int) -> dict[str, float]:
+    """Mean Dice as `means` has it.
+
+    predict: arrays of a batch -> probability (N, 1, *shape). samples: (modality, dataset, *arrays, target); those whose
+    arrays are of one shape are neighbours.
+    """
+    values: dict[tuple[str, str], list[float]] = {}
+    for part in _batches(samples, batch):
+        probability = predict(*(np.stack(arrays) for arrays in zip(*(sample[2:-1] for sample in part))))
+        for sample, found in zip(part, probability):
+            values.setdefault(sample[:2], []).append(dice(found > 0.5, sample[-1] > 0.5))
+    return means(values)
 
 
 def _batches(samples, most):
@@ -32,25 +42,3 @@ def _batches(samples, most):
         same = list(same)
         for start in range(0, len(same), most):
             yield same[start : start + most]
-
-
-def score(predict, samples, batch: int) -> dict[str, float]:
-    """Mean Dice per "Modality/dataset", and under "macro" the mean over modalities of the mean over their datasets.
-
-    predict: (crop, box_px) -> probability (N, 1, *shape), for crops of one shape. samples: crops of one shape are
-    neighbours.
-    """
-    dice: dict[tuple[str, str], list[float]] = {}
-    for part in _batches(samples, batch):
-        probability = predict(np.stack([s[2] for s in part]), np.stack([s[3] for s in part]))
-        for (modality, name, _, _, target), values in zip(part, probability):
-            predicted, truth = values > 0.5, target > 0.5
-            total = predicted.sum() + truth.sum()
-            dice.setdefault((modality, name), []).append(2 * (predicted & truth).sum() / total if total else 1.0)
-    per_dataset = {key: float(np.mean(values)) for key, values in dice.items()}
-    per_modality: dict[str, list[float]] = {}
-    for (modality, _), value in per_dataset.items():
-        per_modality.setdefault(modality, []).append(value)
-    scores = {f"{modality}/{name}": value for (modality, name), value in per_dataset.items()}
-    scores["macro"] = float(np.mean([np.mean(values) for values in per_modality.values()]))
-    return scores

@@ -1,0 +1,1 @@
+"""Training of the roi networks: crops around boxes."""

@@ -1,0 +1,130 @@
+"""From a labelled object to a training sample of a roi network: augmentation, a loosened box, the runtime's own crop."""
+
+import dataclasses
+import zlib
+
+import numpy as np
+
+from inference import geometry
+from models.roi.config import CONFIGS
+from training import augment, data
+from training.recipe import Recipe
+
+MOST_DRAWS = 10000
+OBJECTS_PER_DATASET = 16
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RoiRecipe(Recipe):
+    """crop_shapes: one spatial shape, in array order, is drawn for every batch, with the chance in crop_chances; where
+    there are several, a batch holds objects whose boxes get that shape: the longest side of an axis is for boxes that
+    extend over more than the model's large_px on it. loosen_px: boxes grow by 0..loosen_px px a side, in plane.
+    """
+
+    crop_shapes: tuple[tuple[int, ...], ...]
+    crop_chances: tuple[float, ...]
+    loosen_px: int
+
+    def check(self):
+        super().check()
+        if len(self.crop_shapes) != len(self.crop_chances) or abs(sum(self.crop_chances) - 1) > 1e-6:
+            raise ValueError("crop_chances must hold one chance per crop shape, adding up to 1; "
+                             f"got {list(self.crop_chances)}")
+
+    def shape_of(self, extent: np.ndarray) -> tuple[int, ...]:
+        """The crop shape for a box of `extent` (rank,), array order, px or voxel."""
+        small, large = (tuple(extreme(sides) for sides in zip(*self.crop_shapes)) for extreme in (min, max))
+        return geometry.crop_shape(extent, small, large, CONFIGS[self.model].large_px)
+
+
+RECIPE = RoiRecipe
+
+
+def rank(recipe: RoiRecipe) -> int:
+    """Spatial axes of a crop."""
+    return len(recipe.crop_shapes[0])
+
+
+def make_sample(recipe: RoiRecipe, datasets, step: int, index: int):
+    """Sample `index` of batch `step`: crop (C + 1, *shape), box_px (rank,), target (1, *shape), float32."""
+    shape = batch_shape(recipe, step)
+    rng = np.random.default_rng([recipe.seed, step, index, 2])
+    image, mask, zoom = _draw_for(recipe, shape, datasets, data.dataset_chances(datasets), rng)
+    return crop_sample(image, mask, shape, CONFIGS[recipe.model].margin, recipe.loosen_px, rng, zoom)
+
+
+def batch_shape(recipe: RoiRecipe, step: int) -> tuple[int, ...]:
+    """The crop shape of batch `step`."""
+    rng = np.random.default_rng([recipe.seed, step, 1])
+    return recipe.crop_shapes[rng.choice(len(recipe.crop_shapes), p=recipe.crop_chances)]
+
+
+def _draw_for(recipe, shape, datasets, chances, rng):
+    for _ in range(MOST_DRAWS):
+        image, mask = data.draw_object(datasets, chances, len(shape), rng)
+        if len(shape) == 2 and rng.random() < 0.6:
+            mask = augment.part_of_thin(mask, rng)
+        # Some as a scanner with finer pixels would show them: a larger box, loose by a smaller share of it.
+        zoom = rng.uniform(1.0, 2.5) if len(shape) == 2 and rng.random() < 0.3 else 1.0
+        if recipe.shape_of(zoom * geometry.box_interval(geometry.mask_box(mask))[1]) == shape:
+            return image, mask, zoom
+    raise RuntimeError(f"loader: none of {MOST_DRAWS} objects has a box for the crop shape {list(shape)}")
+
+
+def _cut(image, mask, share):
+    """Image and mask around the object, with `share` of its extent on each side: all that a sample can see."""
+    box = geometry.mask_box(mask)
+    rank = mask.ndim
+    low, high = box[:rank][::-1], box[rank:][::-1] + 1
+    pad = np.ceil((high - low) * share).astype(int) + 12
+    if rank == 3:
+        pad[0] = max(2, int(np.ceil((high - low)[0] * 0.4)))
+    where = tuple(slice(max(0, a - p), b + p) for a, b, p in zip(low, high, pad))
+    return image[where], mask[where]
+
+
+def crop_sample(image, mask, crop_shape, margin, loosen_px, rng, zoom=1.0, augmented=True):
+    """A training sample of one object.
+
+    image (*spatial[, 3]) uint8, mask (*spatial) boolean and not empty, both taken to be `zoom` times as large, in plane,
+    as they are. Returns crop float32 (C + 1, *crop_shape),
+    box_px float32 (rank,) in array order, and target float32 (1, *crop_shape): the share of each pixel that is object.
+    """
+    rank = mask.ndim
+    image, mask = _cut(image, mask, 0.75 if augmented else 0.35)
+    if augmented:
+        # A crop of unequal sides has them for the box's: x and y keep their places.
+        image, mask = augment.flip(image, mask, crop_shape[-1] == crop_shape[-2], rng)
+        if rng.random() < 0.35:
+            turned = augment.rotate(image, mask, rng.normal(0, 18), rng.normal(0, 0.08))
+            if turned[1].any():
+                image, mask = turned
+        if rank == 3 and mask.shape[0] >= 8 and rng.random() < 0.2:
+            # Every second slice: a scan with twice the spacing.
+            first = rng.integers(2)
+            if mask[first::2].any():
+                image, mask = image[first::2], mask[first::2]
+    box = augment.loosen(geometry.mask_box(mask), mask.shape, loosen_px / zoom, rng)
+    crop = geometry.crop(image, box, margin, crop_shape)
+    if augmented:
+        # A grey picture stays grey: its equal channels are recoloured as one.
+        crop[:-1] = augment.recolour(crop[:-1] if image.ndim > rank else crop[:1], rng)
+    target = geometry.resample(mask, geometry.box_window(box, margin), crop_shape)[None]
+    box_px = (geometry.box_interval(box)[1] * zoom).astype(np.float32)
+    return crop, box_px, target
+
+
+def make_validation(recipe: RoiRecipe, datasets):
+    """The fixed validation samples: a list of (modality, dataset, crop, box_px, target), the same in every run of a
+    recipe, in order of crop shape."""
+    margin = CONFIGS[recipe.model].margin
+    samples = []
+    for dataset in datasets:
+        rng = np.random.default_rng(zlib.crc32(dataset.name.encode()))
+        objects = [(item, label) for item in dataset.held_out for label in item.labels]
+        for index in rng.permutation(len(objects))[:OBJECTS_PER_DATASET]:
+            image, mask = data.object_of(*objects[index], rank(recipe), rng)
+            shape = recipe.shape_of(geometry.box_interval(geometry.mask_box(mask))[1])
+            samples.append((dataset.modality, dataset.name,
+                            *crop_sample(image, mask, shape, margin, recipe.loosen_px, rng, augmented=False)))
+    return sorted(samples, key=lambda sample: sample[2].shape)
