@@ -1,6 +1,5 @@
 """The project's own models: from a training checkpoint to `weights/`."""
 
-import importlib
 import tempfile
 from pathlib import Path
 
@@ -8,11 +7,9 @@ from export.errors import ExportError
 from export.exporter import Exported, export, install
 from export.inputs import Input
 from export.manifest import update_manifest
+from models.catalogue import builder_of
 
-_BUILDERS = ("models.roi.build",)
-"""Modules with CONFIGS (by model name), build(name), load_weights(model, path) and save_weights(model, path). Their
-models have facts() -> dict of strings, example_cases() -> list of dicts of arrays to verify with, and dynamic_axes()
--> for each input the names of its dynamic axes; facts()["family"] names the network."""
+_ROLES = {".onnx": "onnxruntime", ".xml": "openvino", ".bin": "openvino_bin"}
 
 
 def publish(name: str, checkpoint: str | Path, folder: str | Path, *, opset: int = 17, f16: bool = False,
@@ -20,41 +17,33 @@ def publish(name: str, checkpoint: str | Path, folder: str | Path, *, opset: int
     """Export the model `name` with the weights of `checkpoint` into `folder`, and enter it in the manifest there.
 
     checkpoint: a safetensors file, or a folder with one of that name, or best.safetensors, or only one. Writes
-    folder/name/name.safetensors, .onnx, .xml and .bin, each whole or not at all, the manifest last, and nothing at all
-    where the engines disagree. Raises ExportError; ValueError where the weights do not fit.
+    folder/name/name.safetensors, .onnx, .xml and .bin (of a model in several graphs name.GRAPH.onnx, ...), each whole
+    or not at all, the manifest last, and nothing at all where the engines disagree. Of several graphs, `model` is the
+    last. Raises ExportError; ValueError where the weights do not fit.
     """
-    builder = _builder_of(name)
+    try:
+        builder = builder_of(name)
+    except ValueError as error:
+        raise ExportError(f"model {name}", str(error), "for a module of your own: --module pkg.mod:factory") from error
     model = builder.build(name)
-    source = find_checkpoint(name, Path(checkpoint))
-    builder.load_weights(model, source)
+    builder.load_weights(model, find_checkpoint(name, Path(checkpoint)))
     model.eval()
-    facts = model.facts()
     target = Path(folder) / name
     target.mkdir(parents=True, exist_ok=True)
-    cases, dynamic = model.example_cases(), model.dynamic_axes()
+    files, done = {"jittor": f"{name}.safetensors"}, []
     with tempfile.TemporaryDirectory(dir=target, prefix=".export.") as aside:
-        weights = Path(aside) / f"{name}.safetensors"
-        builder.save_weights(model, weights)
-        done = export(
-            model, [Input(key, array.shape, str(array.dtype), dynamic[key]) for key, array in cases[0].items()],
-            Path(aside) / f"{name}.onnx", opset=opset, facts=facts, ir=True, f16=f16, tolerance=tolerance,
-            cases=cases)
-        written = [install(file, target / file.name) for file in (weights, *done.files)]
-    roles = {".safetensors": "jittor", ".onnx": "onnxruntime", ".xml": "openvino", ".bin": "openvino_bin"}
-    files = {roles[file.suffix]: f"{name}/{file.name}" for file in written}
-    update_manifest(Path(folder), name, facts["family"], dict(sorted(files.items())), done.agreements)
-    return Exported(done.model, done.assumptions, done.agreements, written)
-
-
-def _builder_of(name):
-    known = []
-    for path in _BUILDERS:
-        builder = importlib.import_module(path)
-        if name in builder.CONFIGS:
-            return builder
-        known += builder.CONFIGS
-    raise ExportError(f"model {name}", f"it must be one of {', '.join(known)}",
-                      "for a module of your own: --module pkg.mod:factory")
+        builder.save_weights(model, Path(aside) / files["jittor"])
+        for graph in model.graphs():
+            inputs = [Input(key, array.shape, str(array.dtype), graph.dynamic[key]) for key, array in graph.cases[0].items()]
+            stem, prefix = (f"{name}.{graph.name}", f"{graph.name}.") if graph.name else (name, "")
+            done.append(export(graph.module, inputs, Path(aside) / f"{stem}.onnx", opset=opset, facts=graph.facts, ir=True,
+                               f16=f16, tolerance=tolerance, cases=graph.cases))
+            files |= {prefix + _ROLES[file.suffix]: file.name for file in done[-1].files}
+        written = [install(Path(aside) / file, target / file) for file in files.values()]
+    agreements = [agreement for one in done for agreement in one.agreements]
+    update_manifest(Path(folder), name, model.facts()["family"],
+                    {role: f"{name}/{file}" for role, file in sorted(files.items())}, agreements)
+    return Exported(done[-1].model, [text for one in done for text in one.assumptions], agreements, written)
 
 
 def find_checkpoint(name: str, path: Path) -> Path:

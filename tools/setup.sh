@@ -80,6 +80,13 @@ link_onednn() {
     done
 }
 
+# Training on several processes is optional: where nothing can be installed, only `mpirun python -m training` is missing.
+install_mpi() {
+    command -v mpicc >/dev/null && return 0
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then need_packages openmpi-bin libopenmpi-dev
+    else say "no mpicc here: training runs on one process (openmpi-bin and libopenmpi-dev would give more)"; fi
+}
+
 compile_jittor() {
     say "importing Jittor; the first time on a machine this compiles its core, a few minutes"
     unset JITTOR_HOME   # Jittor would remember it in ~/.cache/jittor/config.json
@@ -101,6 +108,7 @@ case ${1:-} in
         install_wheels requirements-dev.txt
         find_python_headers
         link_onednn
+        install_mpi
         compile_jittor
         touch .venv/.dev-ready
         ;;

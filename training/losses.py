@@ -16,3 +16,31 @@ def dice(logits, target):
     axes = list(range(1, len(logits.shape)))
     overlap = (probability * target).sum(dims=axes)
     return (1.0 - (2.0 * overlap + 1.0) / (probability.sum(dims=axes) + target.sum(dims=axes) + 1.0)).mean()
+
+
+def squared_dice(logits, target, slack: float = 1e-5):
+    """1 - Dice with squared sums below, averaged over (sample, channel): MedSAM's (MONAI's DiceLoss with sigmoid and
+    squared_pred, whose slack of 1e-5 it keeps above and below)."""
+    probability = jt.sigmoid(logits)
+    axes = list(range(2, len(logits.shape)))
+    overlap = (probability * target).sum(dims=axes)
+    squares = (probability * probability).sum(dims=axes) + (target * target).sum(dims=axes)
+    return (1.0 - (2.0 * overlap + slack) / (squares + slack)).mean()
+
+
+def focal(logits, target, gamma: float = 2.0):
+    """Mean focal loss without class weights (Lin et al. 2017, arXiv 1708.02002, equation 4). target: 0 or 1."""
+    cross_entropy = jt.maximum(logits, 0.0) - logits * target + jt.log(1.0 + jt.exp(-jt.abs(logits)))
+    missed = jt.sigmoid(logits * (1.0 - 2.0 * target))
+    return (missed**gamma * cross_entropy).mean()
+
+
+def iou_error(predicted, logits, target):
+    """Mean squared error of predicted IoUs (N, 1) against those of the masks logits > 0, (N, 1, *sizes), as they are: no
+    gradient flows through the masks."""
+    mask = (logits > 0).float32()
+    axes = list(range(2, len(logits.shape)))
+    overlap = (mask * target).sum(dims=axes)
+    union = mask.sum(dims=axes) + target.sum(dims=axes) - overlap
+    iou = (overlap / jt.maximum(union, 1.0)).stop_grad()
+    return ((predicted - iou) ** 2).mean()

@@ -47,7 +47,7 @@ class Trainer:
         self.net.train()
         self.twin = self.task.build(recipe)
         self.twin.eval()
-        weights = self.task.trained(self.net)
+        weights = self.task.trained(self.net, recipe)
         self.names = list(self.net.state_dict())
         self.average = [value.clone().stop_grad() for value in self.net.state_dict().values()]
         decayed = [p for p in weights if len(p.shape) > 1]
@@ -116,7 +116,8 @@ class Trainer:
         sums = {}
         for part in range(parts):
             size = len(arrays[0]) // parts
-            terms = self.task.losses(self.net, *(jt.array(array[part * size : (part + 1) * size]) for array in arrays))
+            shares = [jt.array(array[part * size : (part + 1) * size]) for array in arrays]
+            terms = self.task.losses(self.net, self.recipe, *shares)
             self.optimizer.backward(sum(terms.values()) / parts)
             sums = {name: sums.get(name, 0) + value / parts for name, value in terms.items()}
         if self.recipe.clip_norm:

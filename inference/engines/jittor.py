@@ -32,19 +32,21 @@ class JittorEngine:
         import jittor as jt
         from models.signals import restore_signals
         from models import cpu
-        from models.roi.build import build, load_weights
+        from models.catalogue import builder_of
 
         restore_signals()
         if backend == "gpu" and not jt.has_cuda:
             raise EngineError("backend gpu must have a Jittor with CUDA; got one that this process imported without it")
         jt.flags.use_cuda = int(backend == "gpu")
         self._jt, self._cpu = jt, cpu
-        self._network = build(weights.family)
         try:
-            load_weights(self._network, path)
+            builder = builder_of(weights.family)
+            network = builder.build(weights.family)
+            builder.load_weights(network, path)
         except ValueError as error:
             raise EngineError(str(error)) from error
-        self._network.eval()
+        network.eval()
+        self._network = next(graph.module for graph in network.graphs() if graph.name == weights.graph)
 
     def __call__(self, **inputs: np.ndarray) -> np.ndarray:
         with self._jt.no_grad(), self._cpu.installed():

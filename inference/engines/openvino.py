@@ -28,6 +28,7 @@ class OpenVinoEngine:
             raise EngineError(f"{path} must be a model that OpenVINO {openvino.__version__} reads; "
                               f"got {' '.join(str(error).split())}") from error
         self.facts = _facts(self._model)
+        self._batched = {port.any_name for port in self._model.inputs if port.partial_shape[0].is_dynamic}
         self._core = core
         self._properties = {
             "INFERENCE_NUM_THREADS": threads,
@@ -38,7 +39,8 @@ class OpenVinoEngine:
 
     def __call__(self, **inputs: np.ndarray) -> np.ndarray:
         # A kernel for one shape is compiled sooner, and is faster, than one for every shape; the batch size stays free.
-        shapes = tuple(sorted((name, array.shape[1:]) for name, array in inputs.items()))
+        shapes = tuple(sorted((name, (-1 if name in self._batched else array.shape[0], *array.shape[1:]))
+                              for name, array in inputs.items()))
         if shapes not in self._requests:
             self._requests[shapes] = self._compile(shapes)
         # Inputs are read in place; outputs are copied, for the request's own buffer is overwritten by the next run.
@@ -47,7 +49,7 @@ class OpenVinoEngine:
 
     def _compile(self, shapes) -> "openvino.InferRequest":
         try:
-            self._model.reshape({name: openvino.PartialShape([-1, *shape]) for name, shape in shapes})
+            self._model.reshape({name: openvino.PartialShape(shape) for name, shape in shapes})
             return self._core.compile_model(self._model, "CPU", self._properties).create_infer_request()
         except RuntimeError as error:
             raise EngineError(f"{self._path} must be a model for inputs {', '.join(f'{n} {s}' for n, s in shapes)}; "

@@ -10,6 +10,7 @@ import numpy as np
 from inference import resize
 from inference.case import Case
 from inference.engines import Engine
+from inference.segment.frame import Frame
 from inference.segment.labels import LabelImage
 
 # Boxes a pass of the decoder: each takes some 30 MB at 64 x 64 tokens.
@@ -29,9 +30,7 @@ class Embedding:
 class SamSegmenter:
     """Segments images with a model of two graphs; a `slices.Planar` for volumes.
 
-    encoder: `image` float32 (1, 3, S, S) -> embedding. Its facts: image_size S px; resize linear, area or cubic;
-    keep_aspect 1 (the longest side becomes S, zeros fill the bottom and the right) or 0 (both sides become S); normalise
-    min_max (the resized image to 0..1) or mean_std (with `mean` and `std`, three numbers each).
+    encoder: `image` float32 (1, 3, S, S) -> embedding. Its facts: those of a `frame.Frame`.
     decoder: `embedding`, `boxes` float32 (N, 4) px of the image, x first, and `shape` float32 (2,), its H and W -> float32
     (N, 1, M, M) over the frame that the encoder saw. Its facts: output logit (an object is above 0) or probability (above
     0.5); loosen_px, in the frame of S px, of the box of a mask that prompts the next slice.
@@ -41,13 +40,7 @@ class SamSegmenter:
 
     def __init__(self, encoder: Engine, decoder: Engine):
         self._encoder, self._decoder = encoder, decoder
-        facts = encoder.facts
-        self._size = int(facts["image_size"])
-        self._resize = resize.KERNELS[facts["resize"]]
-        self._keep_aspect = facts["keep_aspect"] == "1"
-        self._normalise = facts["normalise"]
-        if self._normalise == "mean_std":
-            self._mean, self._std = (np.array(facts[key].split(","), np.float32) for key in ("mean", "std"))
+        self._frame = Frame(encoder.facts)
         self._logits = decoder.facts["output"] == "logit"
         self._loosen_px = float(decoder.facts["loosen_px"])
 
@@ -77,7 +70,7 @@ class SamSegmenter:
 
     def encode(self, image: np.ndarray) -> Embedding:
         """image: (H, W) or (H, W, 3), grey values 0..255."""
-        return Embedding(self._encoder(image=self._input(image)), image.shape[:2])
+        return Embedding(self._encoder(image=self._frame.picture(image)[None]), image.shape[:2])
 
     def probabilities(self, prepared: Embedding, boxes: np.ndarray) -> Iterator[tuple[int, tuple[slice, ...], np.ndarray]]:
         """For each of the boxes (N, 4) px, x first: its index, the slices of the image that its mask touches (possibly
@@ -91,33 +84,12 @@ class SamSegmenter:
 
     def loosen_px(self, shape: tuple[int, ...]) -> float:
         """See `slices.Planar`."""
-        return self._loosen_px * max(shape) / self._size
-
-    def _sides(self, shape):
-        """The part of the input that the image fills, (h, w) px."""
-        if not self._keep_aspect:
-            return (self._size, self._size)
-        scale = self._size / max(shape)
-        return tuple(int(side * scale + 0.5) for side in shape)
-
-    def _input(self, image):
-        height, width = self._sides(image.shape[:2])
-        # The originals resize pixels of 8 bits, so that grey values are whole.
-        pixels = np.clip(np.rint(self._resize(image, (height, width))), 0, 255)
-        if self._normalise == "min_max":
-            pixels = (pixels - pixels.min()) / max(pixels.max() - pixels.min(), 1e-8)
-        if pixels.ndim == 2:
-            pixels = np.repeat(pixels[..., None], 3, axis=2)
-        if self._normalise == "mean_std":
-            pixels = (pixels - self._mean) / self._std
-        padded = np.zeros((1, 3, self._size, self._size), np.float32)
-        padded[0, :, :height, :width] = np.moveaxis(pixels, -1, 0)
-        return padded
+        return self._loosen_px * max(shape) / self._frame.size
 
     def _paste(self, mask, shape):
         """(where, probability) at the image's own resolution, wherever the mask can exceed its threshold."""
         least = 0.0 if self._logits else 0.5
-        filled = tuple(side * length / self._size for side, length in zip(self._sides(shape), mask.shape))
+        filled = tuple(side * length / self._frame.size for side, length in zip(self._frame.filled(shape), mask.shape))
         where, coordinates = [], []
         for axis in range(2):
             scale = filled[axis] / shape[axis]

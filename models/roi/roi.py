@@ -6,6 +6,7 @@ from jittor import nn
 
 import models  # noqa: F401  (sets Jittor's environment first)
 from inference.geometry import box_plane
+from models.catalogue import Graph
 from models.roi.blocks import CONV, ConvNorm, Residual, SizeEmbedding, Upsample, pixel_shuffle, standardise
 from models.roi.config import RoiConfig
 
@@ -75,12 +76,12 @@ class Roi(nn.Module):
             "threshold": repr(config.threshold),
         }
 
-    def dynamic_axes(self) -> dict[str, dict[int, str]]:
-        """For each input, the axes whose size may change: the batch, and the crop's sides where they depend on the box."""
+    def graphs(self) -> list[Graph]:
+        """What is exported: the whole, for any batch and, where the crop's sides depend on the box, for any crop."""
         crop = {0: "batch"}
         if self.config.large_crop_shape != self.config.crop_shape:
             crop |= {2 + axis: name for axis, name in enumerate(("depth", "height", "width")[-len(self.config.crop_shape):])}
-        return {"crop": crop, "box_px": {0: "batch"}}
+        return [Graph("", self, self.facts(), self.example_cases(), {"crop": crop, "box_px": {0: "batch"}})]
 
     def example_cases(self) -> list[dict[str, np.ndarray]]:
         """Inputs to trace and to verify with: batches of 1, 2 and 7, and crops of the large shape."""

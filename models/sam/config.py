@@ -13,8 +13,10 @@ class Preprocessing:
     becomes image_size, zeros are added after normalisation at the bottom and right; False: both sides become image_size.
     normalise: "mean_std" of grey values 0..255 per channel with `mean` and `std`, or "min_max" of the whole resized image
     to 0..1. prompt_size: side in px of the frame that boxes and points are given in; the frame covers what the input
-    covers. output: what is resampled linearly to the image's size: "logit", an object above 0, or "probability", above
-    0.5.
+    covers. whole_boxes: corners in that frame are rounded down. box_offset: added to them; -0.5 undoes the half pixel of
+    the prompt encoder. output: what is resampled linearly to the image's size: "logit", an object above 0 (at the side
+    of the input, of which an image's part is cut out), or "probability", above 0.5 (at the side of the masks). loosen_px:
+    by how much, in px of the input, the box of a mask is loosened to prompt the next slice of a volume.
     """
 
     image_size: int
@@ -24,7 +26,15 @@ class Preprocessing:
     std: tuple[float, float, float] = (58.395, 57.12, 57.375)
     resize: str = "linear"
     keep_aspect: bool = True
+    whole_boxes: bool = False
+    box_offset: float = 0.0
     output: str = "logit"
+    loosen_px: int = 0
+
+    def facts(self) -> dict[str, str]:
+        """As strings: they travel inside every exported file."""
+        return {key: ",".join(map(str, value)) if isinstance(value, tuple) else str(value).lower()
+                for key, value in dataclasses.asdict(self).items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,13 +169,13 @@ CONFIGS = _named(
     *(SamConfig(f"sam-vit-{size}", VIT[size], Preprocessing(1024, 1024, "mean_std")) for size in VIT),
     SamConfig("medsam-vit-b", VIT["b"],
               Preprocessing(1024, 1024, resize="cubic", keep_aspect=False, output="probability")),
-    SamConfig("litemedsam", TinyViTConfig(256), Preprocessing(256, 256, resize="area")),
+    SamConfig("litemedsam", TinyViTConfig(256), Preprocessing(256, 256, resize="area", whole_boxes=True, loosen_px=3)),
     # Their authors set the eps of every norm to 1e-6.
     *(SamConfig(f"efficientvit-sam-{size}", encoder, Preprocessing(encoder.image_size, 1024, "mean_std"),
                 decoder_norm_eps=1e-6) for size, encoder in EFFICIENTVIT.items()),
-    *(SamConfig(f"medficientsam-{size}", EFFICIENTVIT[size], Preprocessing(512, 512), decoder_norm_eps=1e-6)
-      for size in ("l0", "l1", "l2")),
-    *(SamConfig(name, encoder, Preprocessing(256, 256, resize="area"), prompt_dim=128, decoder_heads=4,
+    *(SamConfig(f"medficientsam-{size}", EFFICIENTVIT[size], Preprocessing(512, 512, box_offset=-0.5), decoder_norm_eps=1e-6)
+      for size in ("l0", "l1", "l2")),  # boxes as its C++ program normalises them
+    *(SamConfig(name, encoder, Preprocessing(256, 256, resize="area", loosen_px=2), prompt_dim=128, decoder_heads=4,
                 decoder_mlp_dim=512)
       for name, encoder in (("medsam-nano", _MEDSAM_NANO), ("medficientsam-nano", _MEDFICIENTSAM_NANO))),
 )

@@ -1,12 +1,12 @@
 """An image encoder, the prompt encoder and the mask decoder as one model."""
 
-import dataclasses
-
 from jittor import nn
 
 import models  # noqa: F401  (sets Jittor's environment first)
+from models.catalogue import Graph
 from models.sam.config import EfficientViTConfig, SamConfig, TinyViTConfig, ViTConfig
 from models.sam.efficientvit import EfficientViTSamImageEncoder
+from models.sam.graphs import graphs_of
 from models.sam.image_encoder import ImageEncoderViT
 from models.sam.mask_decoder import MaskDecoder
 from models.sam.prompt_encoder import PromptEncoder
@@ -42,8 +42,8 @@ class Sam(nn.Module):
 
     def facts(self) -> dict[str, str]:
         """What a runtime must know, as strings: they travel inside every exported file."""
-        facts = {"family": "sam", "model": self.config.name, "grid": str(self.config.encoder.grid)}
-        for key, value in dataclasses.asdict(self.config.preprocessing).items():
-            value = int(value) if isinstance(value, bool) else value
-            facts[key] = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-        return facts
+        return {"family": self.config.name, "grid": str(self.config.encoder.grid)} | self.config.preprocessing.facts()
+
+    def graphs(self) -> list[Graph]:
+        """What is exported of the model."""
+        return graphs_of(self)

@@ -23,6 +23,8 @@ from export.__main__ import main
 from export.inputs import parse_dynamic, parse_input, symbol_values
 from export.ir import read_facts
 from export.registry import RULES
+from models import catalogue
+from models.catalogue import Graph
 
 FACTS = {"family": "tiny", "crop_shape": "4,4", "threshold": "0.5"}
 
@@ -42,13 +44,11 @@ class Tiny(nn.Module):
     def facts(self):
         return FACTS
 
-    def dynamic_axes(self):
-        return {"crop": {0: "batch"}, "box_px": {0: "batch"}}
-
-    def example_cases(self):
+    def graphs(self):
         rng = np.random.default_rng(0)
-        return [{"crop": rng.standard_normal((batch, 2, 4, 4)).astype(np.float32),
-                 "box_px": rng.uniform(0, 1, (batch, 2)).astype(np.float32)} for batch in (1, 2, 7)]
+        cases = [{"crop": rng.standard_normal((batch, 2, 4, 4)).astype(np.float32),
+                  "box_px": rng.uniform(0, 1, (batch, 2)).astype(np.float32)} for batch in (1, 2, 7)]
+        return [Graph("", self, self.facts(), cases, {"crop": {0: "batch"}, "box_px": {0: "batch"}})]
 
 
 INPUTS = [Input("crop", (1, 2, 4, 4)), Input("box_px", (1, 2))]
@@ -130,7 +130,7 @@ def project(monkeypatch):
     builder.CONFIGS, builder.build = {"tiny": None}, lambda name: Tiny()
     builder.load_weights, builder.save_weights = load_weights, save_weights
     monkeypatch.setitem(sys.modules, "tiny_builder", builder)
-    monkeypatch.setattr(export.publish, "_BUILDERS", ("tiny_builder",))
+    monkeypatch.setattr(catalogue, "BUILDERS", ("tiny_builder",))
     return builder
 
 
@@ -179,7 +179,7 @@ def test_a_folder_without_the_one_checkpoint(project, tmp_path, capsys, files, m
 
 def test_a_model_that_the_project_does_not_have(project, tmp_path, capsys):
     assert main(["huge", "--weights", str(tmp_path)]) == 1
-    assert "model huge: it must be one of tiny" in capsys.readouterr().err
+    assert "model huge: model must be one of tiny; got huge" in capsys.readouterr().err
 
 
 SOURCE = """

@@ -9,9 +9,10 @@ from models.roi.build import build
 @pytest.mark.parametrize("name, crop_shape, large", [("roi2d", (32, 32), (64, 64)), ("roi3d", (8, 16, 16), (8, 16, 16))])
 def test_roi(agrees, kinds, name, crop_shape, large):
     model = build(name, crop_shape=crop_shape, large_crop_shape=large)
-    dynamic = model.dynamic_axes()
+    graph, = model.graphs()
+    dynamic = graph.dynamic
     assert list(dynamic["crop"]) == ([0, 2, 3] if name == "roi2d" else [0])
-    inputs = [Input(key, array.shape, dynamic=dynamic[key]) for key, array in model.example_cases()[0].items()]
+    inputs = [Input(key, array.shape, dynamic=dynamic[key]) for key, array in graph.cases[0].items()]
     exported = agrees(model, *inputs, tolerance=1e-5)
     assert [tensor.name for tensor in exported.graph.input] == ["crop", "box_px"]
     found = kinds(exported)

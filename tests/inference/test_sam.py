@@ -20,7 +20,7 @@ class Encoder:
     concurrent = True
 
     def __init__(self, **facts):
-        self.facts = {"image_size": str(SIZE), "resize": "linear", "keep_aspect": "1", "normalise": "min_max", **facts}
+        self.facts = {"image_size": str(SIZE), "resize": "linear", "keep_aspect": "true", "normalise": "min_max", **facts}
         self.inputs, self.threads = [], set()
 
     def __call__(self, image):
@@ -66,14 +66,14 @@ def test_masks_come_back_where_the_objects_are(shape, keep_aspect, output):
     image = np.where(masks[0] | masks[1], 200, 20).astype(np.uint8)
     boxes = np.array([[m.any(0).nonzero()[0].min(), m.any(1).nonzero()[0].min(),
                        m.any(0).nonzero()[0].max(), m.any(1).nonzero()[0].max()] for m in masks])
-    encoder = Encoder(keep_aspect=str(int(keep_aspect)))
+    encoder = Encoder(keep_aspect=str(keep_aspect).lower())
     segs = SamSegmenter(encoder, Decoder(keep_aspect, output))(Case("two", image, boxes))
     assert segs.shape == shape and encoder.inputs[0].shape == (1, 3, SIZE, SIZE)
     assert len(encoder.inputs) == 1 and 0 <= encoder.inputs[0].min() and encoder.inputs[0].max() == 1
     assert dsc(segs == 1, masks[0] & (segs != 2)) > 0.9 and dsc(segs == 2, masks[1]) > 0.85
 
 
-@pytest.mark.parametrize("keep_aspect, filled", [("1", (32, 64)), ("0", (64, 64))])
+@pytest.mark.parametrize("keep_aspect, filled", [("true", (32, 64)), ("false", (64, 64))])
 def test_the_longest_side_or_both_become_the_input_s(keep_aspect, filled):
     encoder = Encoder(keep_aspect=keep_aspect)
     SamSegmenter(encoder, Decoder()).encode(np.random.default_rng(0).integers(0, 256, (50, 100)).astype(np.uint8))
@@ -85,7 +85,7 @@ def test_only_the_part_with_a_mask_is_computed_and_nothing_else_could_be_in_it()
     for _ in range(30):
         shape = tuple(rng.integers(20, 130, 2))
         size = rng.integers(8, 70)
-        segmenter = SamSegmenter(Encoder(image_size=str(size), keep_aspect="0"), Decoder())
+        segmenter = SamSegmenter(Encoder(image_size=str(size), keep_aspect="false"), Decoder())
         logits = rng.normal(-3, 2, (size, size)).astype(np.float32)
         where, probability = segmenter._paste(logits, shape)
         whole = resize.linear(logits, shape) > 0

@@ -15,12 +15,12 @@ def build(recipe):
     return build_network(recipe.model)
 
 
-def trained(network):
+def trained(network, recipe):
     """All parameters."""
     return [p for p in network.parameters() if not p.is_stop_grad()]
 
 
-def losses(network, crop, box_px, target):
+def losses(network, recipe, crop, box_px, target):
     """Of a batch as `samples.make_sample` makes it."""
     logits = network.logits(crop, box_px)
     return {"cross_entropy": terms.binary_cross_entropy(logits, target), "dice_loss": terms.dice(logits, target)}

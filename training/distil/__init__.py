@@ -1,0 +1,1 @@
+"""Distillation of an image encoder: the first stage of MedficientSAM's recipe."""
