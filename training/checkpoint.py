@@ -1,21 +1,12 @@
 """The state of a run on disk: one safetensors file, replaced atomically, that resumes bit-exactly."""
 
 import json
-import os
 import pathlib
 
 import numpy as np
 from safetensors import safe_open
-from safetensors.numpy import save_file
 
-
-def save_arrays(path: pathlib.Path, arrays: dict[str, np.ndarray], metadata: dict[str, str]):
-    """Writes beside `path`, syncs, renames: a reader sees the old file or the new one, never half of one."""
-    aside = path.with_name(f".{path.name}.tmp")
-    save_file({key: np.ascontiguousarray(value) for key, value in arrays.items()}, aside, metadata)
-    with open(aside, "rb") as file:
-        os.fsync(file.fileno())
-    os.replace(aside, path)
+from models.weights import write_weights
 
 
 def load_arrays(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -27,7 +18,7 @@ def load_arrays(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, st
 def save_state(path: pathlib.Path, groups: dict[str, dict[str, np.ndarray]], step: int, recipe: dict, best: float):
     """groups: e.g. {"net": {...}, "average": {...}, "first_moment": {...}}. step: batches done."""
     arrays = {f"{group}/{key}": value for group, values in groups.items() for key, value in values.items()}
-    save_arrays(path, arrays, {"step": str(step), "recipe": json.dumps(recipe, sort_keys=True), "best": repr(best)})
+    write_weights(path, arrays, {"step": str(step), "recipe": json.dumps(recipe, sort_keys=True), "best": repr(best)})
 
 
 def load_state(path: pathlib.Path):

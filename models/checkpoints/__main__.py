@@ -12,6 +12,7 @@ from models.checkpoints import convert, registry
 from models.checkpoints.errors import CheckpointError, brief, naming, printable
 from models.checkpoints.files import read_checkpoint
 from models.checkpoints.tensors import Tensor
+from models.weights import write_weights
 
 DONE, REFUSED, BAD_ARGUMENTS = 0, 1, 2
 
@@ -93,7 +94,7 @@ def _convert(args: argparse.Namespace) -> None:
         arrays = convert.arrays_of({key: state[key] for key in shapes})
     facts |= {"model": args.model, "source": " + ".join(path.name for path in sources), "source_sha256": " + ".join(digests)}
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    convert.write_weights(args.out, arrays, facts | ({"part": args.part} if args.part else {}))
+    write_weights(args.out, arrays, facts | ({"part": args.part} if args.part else {}))
     for path, digest in zip(sources, digests):
         known = registry.published_as(digest)
         print(f"{printable(path.name)}: sha256 {digest}" + (f", the published {known}" if known else ""))

@@ -1,14 +1,12 @@
 """A checkpoint's tensors under our names, checked against a model to the last key, and written as safetensors."""
 
 import hashlib
-import os
 import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import save_file
 from tqdm import tqdm
 
 from models.checkpoints.errors import CheckpointError, brief, listed, printable
@@ -117,19 +115,3 @@ def sha256_of(path: Path) -> str:
             digest.update(block)
             bar.update(len(block))
     return digest.hexdigest()
-
-
-def write_weights(path: Path, arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
-    """A safetensors file, whole or not at all: aside in the same folder, fsync, rename. Raises OSError."""
-    aside = path.with_name(f".writing-{os.urandom(8).hex()}.tmp")
-    try:
-        aside.touch()
-        mode = aside.stat().st_mode
-        save_file(arrays, aside, metadata)
-        aside.chmod(mode)  # safetensors makes files that their owner alone may read
-        with open(aside, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise

@@ -17,6 +17,7 @@ from models.checkpoints import convert, registry
 from models.checkpoints.errors import CheckpointError
 from models.checkpoints.files import read_checkpoint
 from models.checkpoints.tensors import Storage, Tensor
+from models.weights import write_weights
 
 FOLDER = Path(__file__).parent / "checkpoints"
 NET = {"image_encoder.conv.weight": (4, 3, 3, 3), "image_encoder.norm.weight": (4,), "image_encoder.norm.bias": (4,),
@@ -243,7 +244,7 @@ def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(OSError, match="No space"):
-        convert.write_weights(tmp_path / "w.safetensors", {"a": np.zeros(3, np.float32)}, {})
+        write_weights(tmp_path / "w.safetensors", {"a": np.zeros(3, np.float32)}, {})
     assert [path.name for path in tmp_path.iterdir()] == ["w.safetensors"]
     assert (tmp_path / "w.safetensors").read_bytes() == b"old"
 
