@@ -52,8 +52,8 @@ def main() -> int:
         # Only now: Jittor starts threads, and the loader's processes must be forked before.
         from training.trainer import Trainer
 
-        trainer = Trainer(recipe, args.out)
         try:
+            trainer = Trainer(recipe, args.out)
             if args.resume:
                 trainer.restore(state)
             elif args.weights:

@@ -133,10 +133,11 @@ class Trainer:
         return sums
 
     def validate(self, samples) -> dict[str, float]:
-        """Scores the averaged weights."""
+        """Scores the averaged weights, which `twin` takes."""
         for var, mean in zip(self.twin.state_dict().values(), self.average):
             var.assign(mean)
-
+        if not samples:
+            return {}
         return self.task.score(self.twin, samples, self.recipe)
 
     def run(self, loader, samples):
@@ -163,7 +164,7 @@ class Trainer:
                                           samples_per_s=len(recent) * self.recipe.batch / (now - marked),
                                           elapsed_s=now - started)
                         recent, marked = [], now
-                    if samples and self.leads and (self.step % self.recipe.validate_every == 0 or last):
+                    if self.leads and (self.step % self.recipe.validate_every == 0 or last):
                         self._judge(samples, validation_log)
                         marked = time.perf_counter()
                     if self.step % self.recipe.checkpoint_every == 0 or last:
@@ -182,10 +183,11 @@ class Trainer:
 
     def _judge(self, samples, log):
         scores = self.validate(samples)
-        log.add(step=self.step, **scores)
-        print(f"step {self.step}: held-out macro Dice {scores['macro']:.4f}", file=sys.stderr, flush=True)
         self.task.save(self.twin, self.out / "last.safetensors")
-        if scores["macro"] > self.best:
-            self.best = scores["macro"]
-            self.task.save(self.twin, self.out / "best.safetensors")
+        if scores:
+            log.add(step=self.step, **scores)
+            print(f"step {self.step}: held-out macro {scores['macro']:.4f}", file=sys.stderr, flush=True)
+            if scores["macro"] > self.best:
+                self.best = scores["macro"]
+                self.task.save(self.twin, self.out / "best.safetensors")
         draw_curves(self.out)

@@ -63,7 +63,7 @@ def raw_data(self, x):
 
 
 def assignment(self, x):
-    x[:, 0] = 0.0  # the line
+    x[:, jt.argmax(x[0, :, 0], 0)[0]] = 0.0  # the line
     return x
 
 
@@ -84,7 +84,7 @@ def kernel(self, x):
 
 
 def reindex(self, x):
-    return x.reindex([x.shape[0], 3], ["i0", "i1*2", "0"])  # the line
+    return x.reindex([x.shape[0], 3], ["i0", "std::max(i1, 2)", "0"])  # the line
 
 
 def random(self, x):
@@ -111,6 +111,42 @@ def branch_on_the_batch(self, x):
     return x if x.shape[0] > 12 else -x  # the line
 
 
+def while_loop(self, x):
+    while x.max() > 1:  # the line
+        x = x / 2
+    return x
+
+
+def numpy_in_place(self, x):
+    x.data[:, 0] = 0  # the line
+    return x
+
+
+def numpy_back(self, x):
+    array = np.asarray(x)  # the line
+    return jt.array(array)
+
+
+def unique(self, x):
+    return jt.unique(x)  # the line
+
+
+def inverse(self, x):
+    return jt.linalg.inv(x[:, :, :4])  # the line
+
+
+def index_by_a_value(self, x):
+    return x[:, x[0, 0, 0].int32().item()]  # the line
+
+
+def size_by_a_value(self, x):
+    return jt.zeros((int(x[0, 0, 0]), 3))  # the line
+
+
+def split_over_the_batch(self, x):
+    return x.unbind(0)[0]  # the line
+
+
 def into_a_parameter(self, x):
     self.weight.update(x.mean(0))  # the line
     return x
@@ -135,6 +171,14 @@ def into_a_parameter(self, x):
     (square_root_of_a_size, "a dynamic size in float()", "--dynamic"),
     (branch_on_the_batch, "a branch on a dynamic size", "--dynamic"),
     (into_a_parameter, "update", "return it as an output"),
+    (while_loop, "a branch on a Var's value (bool)", "jt.where"),
+    (numpy_in_place, "data", ""),
+    (numpy_back, "a NumPy function on a Var", ""),
+    (unique, "code", '@lowers("misc.unique")'),
+    (inverse, "numpy_code", '@lowers("linalg.inv")'),
+    (index_by_a_value, "item()", "jt.where"),
+    (size_by_a_value, "int() of a Var", ""),
+    (split_over_the_batch, "a dynamic size in range(), an index or a C function", "--dynamic"),
 ], ids=lambda value: getattr(value, "__name__", ""))
 def test_refused(function, operator, instead):
     with pytest.raises(ExportError) as caught:
@@ -147,12 +191,29 @@ def test_refused(function, operator, instead):
     assert all(part in str(error) for part in (error.operator, error.reason, error.module, error.line))
 
 
+def test_the_function_of_jittor_that_was_called_is_named():
+    with pytest.raises(ExportError, match=r"it is a kernel in C\+\+, .* \(jittor.misc.unique calls it\)"):
+        to_onnx(Model(unique), X)
+    with pytest.raises(ExportError, match=r"it is computed by NumPy, outside of any graph \(jittor.linalg.inv calls it\)"):
+        to_onnx(Model(inverse), X)
+
+
 def test_a_c_operator_out_of_reach():
     def hold(function):
         return lambda self, x: function(x)  # the line
 
     with pytest.raises(ExportError, match="a C operator: .* as in a closure"):
         to_onnx(Model(hold(jt.sigmoid)), X)
+
+
+def test_an_operator_that_jittor_does_not_have():
+    def invert(self, x):
+        return ~(x > 0)  # the line
+
+    match = "(?s)a Python operator: .*bad operand type for unary ~: 'Var'.*logical_not"
+    with pytest.raises(ExportError, match=match) as caught:
+        to_onnx(Model(invert), X)
+    assert caught.value.line.endswith("# the line")
 
 
 def test_jittor_is_as_it_was_after_a_refusal():
@@ -169,11 +230,12 @@ def test_jittor_is_as_it_was_after_a_refusal():
 
 def test_an_error_of_the_model_itself_says_where_it_was():
     def wrong(self, x):
-        raise KeyError("mine")
+        raise KeyError("mine")  # its line
 
     with pytest.raises(KeyError) as caught:
         to_onnx(Model(wrong), X)
-    assert caught.value.__notes__ == ["while exporting encoder.blocks[1] (Inner)"]
+    note, = caught.value.__notes__
+    assert note.startswith("while exporting encoder.blocks[1] (Inner), at ") and note.endswith("# its line")
 
 
 def test_batch_norm_that_eval_does_not_reach():

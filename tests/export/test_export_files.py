@@ -17,6 +17,7 @@ from jittor import nn
 from safetensors.numpy import load_file, save_file
 
 import export.publish
+import export.serialise
 from export import ExportError, Input, lowers
 from export import export as export_model
 from export.__main__ import main
@@ -264,3 +265,13 @@ def test_how_inputs_read():
     assert parse_dynamic("x:") == ("x", {})
     with pytest.raises(ValueError, match="dynamic axes must read"):
         parse_dynamic("x")
+
+
+def test_weights_that_are_too_large_for_the_onnx_file_lie_beside_it(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(export.serialise, "LARGEST_FILE", 100)
+    monkeypatch.chdir(tmp_path)
+    done = export_model(nn.Linear(64, 16), [Input("x", (1, 64))], tmp_path / "m.onnx", ir=True)
+    assert [file.name for file in done.files] == ["m.onnx", "m.onnx.data", "m.xml", "m.bin"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["m.bin", "m.onnx", "m.onnx.data", "m.xml"]
+    assert (tmp_path / "m.onnx").stat().st_size < 1024 < 64 * 16 * 4 <= (tmp_path / "m.onnx.data").stat().st_size
+    onnx.checker.check_model(str(tmp_path / "m.onnx"), full_check=True)

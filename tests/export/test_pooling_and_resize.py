@@ -1,4 +1,11 @@
+import numpy as np
+import pytest
 from jittor import nn
+
+from export import ExportError, Input, to_onnx
+
+IMAGE = Input("image", (1, 2, 8, 9), dynamic={0: "batch", 2: "height", 3: "width"})
+SIZES = {"batch": 1, "height": 9, "width": 8}, {"batch": 3, "height": 11, "width": 14}
 
 
 def test_pooling(agrees):
@@ -18,6 +25,37 @@ def test_pooling(agrees):
 def test_pooling_of_volumes(agrees):
     modules = {"max": nn.MaxPool3d(2), "mean": nn.AvgPool3d((1, 2, 2), (1, 2, 2)), "global": nn.AdaptiveAvgPool3d(1)}
     agrees(lambda self, x: {name: getattr(self, name)(x) for name in modules}, (1, 2, 4, 6, 6), modules=modules)
+
+
+def test_pooling_of_dynamic_sizes(agrees):
+    modules = {
+        "max": nn.MaxPool2d(3, 2, 1), "mean": nn.AvgPool2d(2), "max_ceil": nn.MaxPool2d(3, 2, ceil_mode=True),
+        "max_ceil_padded": nn.MaxPool2d((3, 4), 2, 1, ceil_mode=True),
+        "least_ceil": nn.Pool(3, 2, ceil_mode=True, op="minimum"),
+        "mean_ceil": nn.AvgPool2d(3, 2, 1, ceil_mode=True), "same_ceil": nn.MaxPool2d(3, 1, 1, ceil_mode=True),
+        "global": nn.AdaptiveAvgPool2d(1), "global_max": nn.AdaptiveMaxPool2d(1), "adaptive": nn.AdaptiveAvgPool2d(3),
+        "adaptive_columns": nn.AdaptiveAvgPool2d((None, 4)), "adaptive_uneven": nn.AdaptiveAvgPool2d((4, 3)),
+    }
+    agrees(lambda self, x: {name: getattr(self, name)(x) for name in modules}, IMAGE, modules=modules, sizes=SIZES)
+
+
+@pytest.mark.parametrize("module, match", [
+    (nn.AdaptiveMaxPool2d(3), "adaptive max pooling of a dynamic axis"),
+    (nn.AvgPool2d(3, 2, 1, ceil_mode=True, count_include_pad=False), "pooling with ceil_mode on a dynamic axis"),
+    (nn.MaxPool2d(2, 2, 1, ceil_mode=True), "its last window may lie outside"),
+])
+def test_pooling_that_depends_on_a_dynamic_size(module, match):
+    with pytest.raises(ExportError, match=match):
+        to_onnx(module, [IMAGE])
+
+
+def distinct(shape):
+    return np.random.default_rng(1).permutation(np.prod(shape)).reshape(shape).astype(np.float32)
+
+
+def test_where_the_largest_were(agrees):
+    modules = {"plain": nn.MaxPool2d(2, return_indices=True), "padded": nn.MaxPool2d(3, 2, 1, return_indices=True)}
+    agrees(lambda self, x: {name: getattr(self, name)(x) for name in modules}, (1, 2, 6, 8), modules=modules, values=distinct)
 
 
 def test_resize(agrees, kinds):
@@ -41,6 +79,9 @@ def test_resize(agrees, kinds):
 def test_grid_sample(agrees):
     def run(self, x, grid):
         border = nn.grid_sample(x, grid, padding_mode="border", align_corners=True)
-        return {"zeros": nn.grid_sample(x, grid * 0.7), "border": border}
+        return {
+            "zeros": nn.grid_sample(x, grid * 0.7), "border": border, "nearest": nn.grid_sample(x, grid, "nearest"),
+            "reflection": nn.grid_sample(x, grid * 0.4, padding_mode="reflection", align_corners=True),
+        }
 
     agrees(run, (1, 2, 5, 6), (1, 3, 4, 2), tolerance=1e-5)

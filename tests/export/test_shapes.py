@@ -90,6 +90,7 @@ def test_padding(agrees):
             "pad": nn.pad(x, [1, 2]), "filled": nn.pad(x, (1, 0, 0, 2), value=-1.5),
             "reflect": nn.pad(x, [2, 1, 1, 1], "reflect"),
             "replicate": nn.pad(x, [1, 1, 2, 0], mode="replicate"), "depth": nn.pad(x, [0, 0, 0, 0, 1, 1]),
+            "circular": nn.pad(x, [1, 2, 0, 3], mode="circular"),
         }
 
     agrees(run, (1, 2, 4, 3), modules=modules)

@@ -27,7 +27,9 @@ def build(recipe):
 
 @functools.lru_cache(maxsize=1)
 def teacher(recipe):
-    """The teacher with its weights, in eval mode. Raises ValueError where they do not fit."""
+    """The teacher with its weights, in eval mode. Raises ValueError where they are not there or do not fit."""
+    if not pathlib.Path(recipe.teacher_weights).is_file():
+        raise ValueError(f"teacher_weights must be a file; got {recipe.teacher_weights!r}")
     network = build_network(recipe.teacher)
     load_weights(network, pathlib.Path(recipe.teacher_weights))
     network.eval()
