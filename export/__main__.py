@@ -12,7 +12,6 @@ from safetensors import SafetensorError
 from export import ExportError, export
 from export.exporter import Exported
 from export.inputs import parse_dynamic, parse_input
-from export.publish import publish
 from export.registry import OPSETS
 from export.verify import table
 
@@ -84,6 +83,8 @@ def _inputs(args):
 
 
 def _publish(args):
+    from export.publish import publish  # needs the project's models; a module of one's own does not
+
     return publish(args.name, args.weights, args.out or Path("weights"), opset=args.opset, f16=args.f16,
                    tolerance=args.tolerance)
 

@@ -1,7 +1,7 @@
 """What the exporter says when it cannot do what it was asked."""
 
 from export import context
-from export.location import user_line
+from export.location import line_of, user_line
 
 
 class ExportError(RuntimeError):
@@ -23,7 +23,8 @@ class ExportError(RuntimeError):
         super().__init__(text)
 
 
-def refusal(operator: str, reason: str, instead: str = "") -> ExportError:
-    """An ExportError that knows which module and which line of the user's the running trace is at."""
+def refusal(operator: str, reason: str, instead: str = "", cause: BaseException | None = None) -> ExportError:
+    """An ExportError that knows which module and which line of the user's the running trace is at. cause: the error of
+    the model that says so, where the trace has left that line already."""
     module = context.active.where() if context.active else ""
-    return ExportError(operator, reason, instead, module, user_line())
+    return ExportError(operator, reason, instead, module, user_line() if cause is None else line_of(cause))

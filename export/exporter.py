@@ -15,7 +15,7 @@ from export.inputs import Input, symbol_values
 from export.ir import write_ir
 from export.passes import clean_up
 from export.registry import OPSETS
-from export.serialise import to_model
+from export.serialise import to_model, write_onnx
 from export.tracer import Trace
 from export.verify import Agreement, verify
 
@@ -51,8 +51,9 @@ def to_onnx(model: jt.Module, inputs: list[Input], *, outputs: list[str] | None 
 def export(model: jt.Module, inputs: list[Input], path: str | os.PathLike, *, outputs: list[str] | None = None,
            opset: int = 17, facts: dict[str, str] | None = None, fold_norms: bool = True, ir: bool = False,
            f16: bool = False, cases: list[dict[str, np.ndarray]] | None = None, tolerance: float = 1e-4) -> Exported:
-    """Write `path` (ONNX) and with `ir` or `f16` an OpenVINO IR beside it (.xml and .bin; with `f16` its weights are
-    half precision), once ONNX Runtime and OpenVINO agree with Jittor on `cases` to `tolerance` (see `export.verify`).
+    """Write `path` (ONNX; weights above 2 GiB into `path`.data beside it) and with `ir` or `f16` an OpenVINO IR beside it
+    (.xml and .bin; with `f16` its weights are half precision), once ONNX Runtime and OpenVINO agree with Jittor on
+    `cases` to `tolerance` (see `export.verify`).
 
     cases: inputs by name, one dict a case; default random ones of batch 1, 2 and 7. Other arguments as for `to_onnx`.
     Nothing is written where something fails. Raises ExportError.
@@ -62,13 +63,13 @@ def export(model: jt.Module, inputs: list[Input], path: str | os.PathLike, *, ou
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         onnx_path = Path(folder) / path.name
-        onnx.save(made, onnx_path)
-        files = [onnx_path]
+        files, xml_path = write_onnx(made, onnx_path), None
         if ir or f16:
-            files += write_ir(onnx_path, onnx_path.with_suffix(".xml"), facts or {}, f16)
-        xml_path = files[1] if ir or f16 else None
+            xml_path = onnx_path.with_suffix(".xml")
+            files += write_ir(onnx_path, xml_path, facts or {}, f16)
         agreements = verify(model, onnx_path, xml_path, cases or example_cases(inputs), tolerance, f16)
-        written = [install(file, path.parent / file.name) for file in files]
+        # The ONNX file last: what it refers to is there by then.
+        written = [install(file, path.parent / file.name) for file in reversed(files)][::-1]
     return Exported(made, assumptions, agreements, written)
 
 

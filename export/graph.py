@@ -34,6 +34,7 @@ class Graph:
     values        name to (dtype as NumPy calls it, sizes): a size is an int, the name of a dynamic axis, or None
     inputs        names, in the order of the model's arguments; outputs likewise
     scope         path of the module that runs: what new names begin with
+    rows          names of what x[i] gave: where something is written into it, Jittor writes it into x too
     """
 
     def __init__(self, opset: int):
@@ -44,6 +45,7 @@ class Graph:
         self.inputs: list[str] = []
         self.outputs: list[str] = []
         self.scope = ""
+        self.rows: set[str] = set()
         self._parameters: dict[int, tuple[str, jt.Var]] = {}
         self._constants: dict[tuple, str] = {}
         self._sizes: dict[Any, str] = {}
@@ -51,6 +53,10 @@ class Graph:
 
     def name_parameter(self, name: str, parameter: jt.Var):
         self._parameters.setdefault(id(parameter), (name, parameter))
+
+    def is_parameter(self, name: str) -> bool:
+        """Whether a constant is one of the model's own, under its name."""
+        return any(name == known for known, _ in self._parameters.values())
 
     def op(self, kind: str, *operands, outputs: int = 1, **attributes):
         """Append an ONNX node and return the name of its output (a list of names where there are several).
@@ -137,6 +143,9 @@ class Graph:
     def _compute_anew(self, kind, *parts):
         if kind == "size":
             tensor, axis = parts
+            if tensor is None:
+                raise AssertionError("a rule computes with a dynamic size of its result, which does not exist yet; it "
+                                     "must derive it from the sizes of its arguments")
             return self.op("Gather", self._shape_of(tensor), self.int64s(axis), axis=0), "int64"
         operands = [self._compute(part) for part in parts]
         if kind == "neg":

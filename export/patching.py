@@ -48,6 +48,7 @@ def patched(trace, modules):
         _exchange_references(patches, exchanged, modules)
         _exchange_executes(trace, patches, classes, modules)
         _keep_pending_work_pending(patches)
+        _forget_caches(patches)
         yield
     finally:
         patches.restore()
@@ -190,3 +191,12 @@ def _read_alone(original):
         self.sync(False, False)
         return original(self, *args, **kwargs)
     return read
+
+
+def _forget_caches(patches):
+    """`jittor.einops` remembers by shape what it has worked out; a dynamic size is good for one trace only."""
+    space = sys.modules.get("jittor.einops.einops")
+    for name in ("_reconstruct_from_shape", "_prepare_transformation_recipe"):
+        cached = getattr(space, name, None)
+        if hasattr(cached, "__wrapped__"):
+            patches.set(space, name, cached.__wrapped__)

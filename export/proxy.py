@@ -102,11 +102,15 @@ class Proxy:
         self.first, self.second, self.tensor = other.first, other.second, other.tensor
         return self
 
-    update = swap = assign
+    update = swap = check_cascade_setitem = assign
 
     @property
     def data(self):
         return _Data(self)
+
+    @data.setter
+    def data(self, new):
+        self._read("data")
 
     def _read(self, what):
         raise refusal(what, _READ, _READ_INSTEAD)
@@ -173,7 +177,7 @@ class _Data:
     def __array__(self, *args, **kwargs):
         raise refusal("data", _READ, _READ_INSTEAD)
 
-    __getitem__ = __bool__ = __float__ = __int__ = __len__ = __array__
+    __getitem__ = __setitem__ = __bool__ = __float__ = __int__ = __len__ = __iter__ = __array__
 
 
 def _known(size, use):

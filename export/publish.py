@@ -9,7 +9,7 @@ from export.inputs import Input
 from export.manifest import update_manifest
 from models.catalogue import builder_of
 
-_ROLES = {".onnx": "onnxruntime", ".xml": "openvino", ".bin": "openvino_bin"}
+_ROLES = {".onnx": "onnxruntime", ".data": "onnxruntime_data", ".xml": "openvino", ".bin": "openvino_bin"}
 
 
 def publish(name: str, checkpoint: str | Path, folder: str | Path, *, opset: int = 17, f16: bool = False,

@@ -24,22 +24,26 @@ RULES: dict[Any, "Rule"] = {}
 
 @dataclass(frozen=True)
 class Rule:
-    """name: how messages call the operator. function: see `lowers` and `rewrites`."""
+    """name: how messages call the operator. function, result: see `lowers` and `rewrites`."""
 
     name: str
     function: Callable
     rewrites: bool
+    result: Callable | None = None
 
 
-def lowers(*targets):
+def lowers(*targets, result: Callable | None = None):
     """Decorator: `rule(graph, out, *args, **kwargs)` emits ONNX nodes and returns the name of the result.
 
     graph is an `export.graph.Graph`; out the result, a Proxy whose shape and dtype Jittor has worked out and whose name
-    is not known yet (a list of them where Jittor returns several; then a list of names is returned); the rest are the
-    arguments of the call, in which every traced Var is a Proxy and every dynamic size a Sym. For a module class the
+    is not known yet (lists and tuples of them where Jittor returns such; then such of names are returned); the rest are
+    the arguments of the call, in which every traced Var is a Proxy and every dynamic size a Sym. For a module class the
     first of them is the module. May return NotImplemented to have Jittor's own Python code traced through instead.
+
+    result: a function of the call's arguments that returns Vars of the shapes and types of its results, for operators
+    that would be slow to build, or that cannot be built without computing something. Default: what is exported itself.
     """
-    return _register(targets, rewrites=False)
+    return _register(targets, rewrites=False, result=result)
 
 
 def rewrites(*targets):
@@ -47,10 +51,10 @@ def rewrites(*targets):
     return _register(targets, rewrites=True)
 
 
-def _register(targets, rewrites):
+def _register(targets, rewrites, result=None):
     def register(function):
         for target in targets:
             name = target if isinstance(target, str) else target.__qualname__
-            RULES[target] = Rule(name, function, rewrites)
+            RULES[target] = Rule(name, function, rewrites, result)
         return function
     return register

@@ -19,6 +19,8 @@ _ARITHMETIC = {
 _COMPARISONS = {
     "lt": operator.lt, "le": operator.le, "gt": operator.gt, "ge": operator.ge, "eq": operator.eq, "ne": operator.ne,
 }
+_KEEPS = {("add", 0), ("sub", 0), ("mul", 1), ("floordiv", 1)}
+"""What leaves an integer as it is."""
 _SIGNS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
 
 
@@ -81,7 +83,7 @@ class Sym:
         return refusal(
             f"a dynamic size in {use}",
             f"{self!r} is known only when the exported model runs, and a plain number is needed",
-            "keep to + - * // % on sizes, or make the axis static (--dynamic)")
+            "keep to + - * // % and math.floor on sizes, or make the axis static (--dynamic)")
 
 
 def _install_operators():
@@ -104,6 +106,11 @@ def _install_operators():
 def _combine(name, function, left, right):
     if not (isinstance(left, Real) and isinstance(right, Real)):
         return NotImplemented
+    if type(right) is int and type(left) is Sym and type(left.first) is int:
+        if (name, right) in _KEEPS:
+            return left
+        if (name, right) == ("mod", 1):
+            return 0
     return Sym(function(value(left, 0), value(right, 0)), function(value(left, 1), value(right, 1)),
                (name, recipe(left), recipe(right)))
 
@@ -126,7 +133,13 @@ def _is_fact(left, right):
     if type(right) is Sym:
         # The traced values of different axes are chosen not to coincide, so equal values mean the same axis.
         return (left.first, left.second) == (right.first, right.second)
-    return left.recipe[0] == "size" and right <= 0
+    return _is_positive(left.recipe) and right <= 0
+
+
+def _is_positive(recipe) -> bool:
+    if not isinstance(recipe, tuple):
+        return recipe > 0
+    return recipe[0] == "size" or recipe[0] in ("add", "mul") and all(map(_is_positive, recipe[1:]))
 
 
 def value(x, which: int):

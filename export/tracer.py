@@ -10,7 +10,8 @@ from export import context
 from export.errors import ExportError, refusal
 from export.graph import Graph
 from export.inputs import Input, call, symbol_values
-from export.location import module_path, user_place
+from export.location import jittor_function, line_of, module_path, user_place
+from export.outputs import flatten
 from export.patching import patched
 from export.proxy import Proxy, at
 from export.refusals import why_not
@@ -88,7 +89,7 @@ class Trace:
         return call(self._model, dict(zip(self.graph.inputs, proxies)))
 
     def _record_outputs(self, outputs, names):
-        found = _flatten_outputs(outputs)
+        found = flatten(outputs)
         names = names or [name for name, _ in found]
         if len(names) != len(found):
             raise ExportError("the outputs", f"the model returns {len(found)}, and {len(names)} names were given: "
@@ -110,27 +111,40 @@ class Trace:
         if rule.rewrites:
             result = rule.function(*args, **kwargs)
         else:
-            first, second = (original(*at(args, which), **at(kwargs, which)) for which in (0, 1))
-            several = isinstance(first, (list, tuple))
-            if several and len(first) != len(second):
-                raise refusal(rule.name, "it returns a different number of Vars at different sizes of a dynamic axis",
-                              "make the axis static (--dynamic)")
-            out = [Proxy(a, b, None) for a, b in zip(first, second)] if several else Proxy(first, second, None)
+            build = rule.result or original
+            out = self._paired(rule, *(build(*at(args, which), **at(kwargs, which)) for which in (0, 1)))
             result = rule.function(self.graph, out, *args, **kwargs)
             if result is not NotImplemented:
-                names = result if several else [result]
-                for proxy, name in zip(out if several else [out], names):
-                    proxy.tensor = name
-                    self._note(proxy)
-                return type(first)(out) if several else out
+                self._named(out, result)
+                return out
         if result is not NotImplemented:
             return result
         if not isinstance(original, types.FunctionType):
             raise refusal(rule.name, "the exporter has no rule for these arguments")
         return original(*args, **kwargs)
 
+    def _paired(self, rule, first, second):
+        """What Jittor returned at both sizes as Proxies without a name, nested as it is."""
+        if not isinstance(first, (list, tuple)):
+            return Proxy(first, second, None)
+        if len(first) != len(second):
+            raise refusal(rule.name, "it returns a different number of Vars at different sizes of a dynamic axis",
+                          "make the axis static (--dynamic)")
+        make = getattr(type(first), "_make", type(first))  # namedtuples have one
+        return make([self._paired(rule, a, b) for a, b in zip(first, second)])
+
+    def _named(self, out, names):
+        if isinstance(out, (list, tuple)):
+            for part, name in zip(out, names):
+                self._named(part, name)
+        else:
+            out.tensor = names
+            self._note(out)
+
     def refuse_operator(self, name):
-        raise refusal(name, *why_not(name))
+        reason, instead = why_not(name, jittor_function())
+        running = self._stack[-1][1] if self._stack else "ThatClass"
+        raise refusal(name, reason, instead.replace("ThatClass", running))
 
     @contextlib.contextmanager
     def inside(self, module):
@@ -161,10 +175,15 @@ class Trace:
 
     def _explain(self, error):
         """Say where an error of the model itself (or of Jittor) arose; one about a Proxy in C code becomes ours."""
-        if isinstance(error, (TypeError, RuntimeError)) and "Proxy" in str(error):
-            raise refusal("a C operator", _UNREACHED, "call it as jt.name(x) or x.name()") from error
+        text = str(error)
+        if isinstance(error, TypeError) and "Proxy" in text and "operand type" in text:
+            raise refusal("a Python operator", f"Jittor has none for Vars: {text.replace('Proxy', 'Var')}",
+                          "say it with a function of Jittor, as jt.logical_not(mask) for ~mask", error) from error
+        if isinstance(error, (TypeError, RuntimeError)) and "Proxy" in text:
+            raise refusal("a C operator", _UNREACHED, "call it as jt.name(x) or x.name()", error) from error
         if not getattr(error, "__notes__", None):
-            error.add_note(f"while exporting {self.where()}")
+            line = line_of(error)
+            error.add_note(f"while exporting {self.where()}" + (f", at {line}" if line else ""))
 
     def assume(self, text):
         place, _ = user_place()
@@ -202,19 +221,6 @@ def _dtype(proxy) -> str:
         return np.dtype(name).name
     except TypeError as error:
         raise refusal(f"{name} Vars", "ONNX engines on the CPU have no such type", "export it in float32") from error
-
-
-def _flatten_outputs(outputs):
-    """What a model returns, as (name, Var) pairs. A None among them is left out."""
-    if isinstance(outputs, jt.Var):
-        return [("output", outputs)]
-    if isinstance(outputs, dict):
-        pairs = [(str(name), output) for name, output in outputs.items()]
-    elif isinstance(outputs, (list, tuple)):
-        pairs = [(f"output_{i}", output) for i, output in enumerate(outputs)]
-    else:
-        pairs = [("output", outputs)]
-    return [(name, output) for name, output in pairs if output is not None]
 
 
 @contextlib.contextmanager

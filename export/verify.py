@@ -10,6 +10,7 @@ import openvino
 
 from export.errors import ExportError
 from export.inputs import call
+from export.outputs import flatten
 from export.tracer import evaluation
 
 HALF_PRECISION = 300
@@ -63,11 +64,7 @@ def run_jittor(model: jt.Module, case: dict[str, np.ndarray]) -> list[np.ndarray
     """The outputs of the model in eval mode, in order."""
     arguments = {name: jt.array(array, dtype=str(array.dtype)) for name, array in case.items()}
     with jt.no_grad(), evaluation(model):
-        outputs = call(model, arguments)
-        if isinstance(outputs, dict):
-            outputs = list(outputs.values())
-        outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
-        outputs = [output for output in outputs if output is not None]
+        outputs = [output for _, output in flatten(call(model, arguments))]
         jt.sync(outputs)  # together, so that Jittor compiles fewer kernels
         return [np.array(output.numpy()) for output in outputs]
 

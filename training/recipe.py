@@ -22,7 +22,8 @@ class Recipe:
     seed: the whole run is a function of it. accumulate: parts that a batch is taken in, whose gradients are added: memory
     for time. clip_norm: longest gradient, 0 for any. freeze_norms_at: from this step on the batch norms use their averaged
     statistics, in training as when the model is used: a batch of many modalities, or of another crop shape, has statistics
-    that no single picture has. amp: automatic mixed precision, which Jittor does not train with on a CPU.
+    that no single picture has. bfloat16: whether convolutions multiply in it where the processor can (AMX). amp: automatic
+    mixed precision, which Jittor does not train with on a CPU.
     """
 
     task: str
@@ -39,6 +40,7 @@ class Recipe:
     accumulate: int = 1
     clip_norm: float = 0.0
     freeze_norms_at: int = 2**31
+    bfloat16: bool = True
     amp: bool = False
 
     def check(self):

@@ -148,7 +148,7 @@ class Trainer:
         bar = tqdm(total=self.recipe.steps, initial=self.step, desc=self.recipe.model, unit="batch",
                    disable=not sys.stderr.isatty())
         try:
-            with cpu.installed(bfloat16=True), bar:
+            with cpu.installed(self.recipe.bfloat16), bar:
                 for step, arrays in loader:
                     recent.append(self._train_on(arrays))
                     bar.update()

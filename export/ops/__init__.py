@@ -2,6 +2,7 @@
 
 from export.ops import (  # noqa: F401
     activation,
+    adaptive_pooling,
     cast,
     concat,
     convolution,
@@ -12,11 +13,15 @@ from export.ops import (  # noqa: F401
     linear_algebra,
     normalization,
     pad,
+    patches,
     pooling,
+    recurrent,
     reduction,
+    reindex,
     reshape,
     resize,
     sampling,
+    setitem,
     sorting,
     split,
     transpose,

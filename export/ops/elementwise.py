@@ -99,6 +99,24 @@ def logical_not(g, out, x):
     return g.op("Not", g.cast(x, "bool"))
 
 
+@lowers("bitwise_not")
+def bitwise_not(g, out, x):
+    """Of an integer -x - 1."""
+    if str(out.dtype) == "bool":
+        raise refusal("bitwise_not of bools", "Jittor's is always True", "use jt.logical_not(x)")
+    return g.op("Sub", g.op("Neg", x), g.scalar(1, out.dtype))
+
+
+@lowers("isposinf")
+def isposinf(g, out, x):
+    return g.op("IsInf", x, detect_negative=0)
+
+
+@lowers("isneginf")
+def isneginf(g, out, x):
+    return g.op("IsInf", x, detect_positive=0)
+
+
 @lowers("isfinite")
 def isfinite(g, out, x):
     return g.op("Not", g.op("Or", g.op("IsNaN", x), g.op("IsInf", x)))

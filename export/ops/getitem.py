@@ -16,35 +16,38 @@ def getitem(g, out, x, index):
     As Jittor has it: the axes of index arrays come where the first of the arrays stands, and what has no axes left has
     shape (1,).
     """
-    items = _for_every_axis(index if isinstance(index, tuple) else (index,), x.ndim)
+    items = every_axis(index if isinstance(index, tuple) else (index,), x.ndim)
     per_axis = [item for item in items if item is not None]
     tensor = _slice(g, x, per_axis)
-    arrays = {axis: item for axis, item in enumerate(per_axis) if _is_array(item)}
+    alone = len(items) and is_integer(items[0]) and not isinstance(index, tuple)
+    arrays = {axis: item for axis, item in enumerate(per_axis) if is_array(item)}
     if arrays:
         tensor = _gather(g, x, tensor, arrays)
-    taken = [_shifted(axis, arrays) for axis, item in enumerate(per_axis) if _is_integer(item)]
+    taken = [_shifted(axis, arrays) for axis, item in enumerate(per_axis) if is_integer(item)]
     if taken and len(taken) == x.ndim:
         return g.op("Reshape", tensor, g.int64s(1))
     if taken:
         tensor = g.op("Squeeze", tensor, g.int64s(*taken))
+    if alone:
+        g.rows.add(tensor)
     inserted = _positions_of_none(items, arrays)
     return g.op("Unsqueeze", tensor, g.int64s(*inserted)) if inserted else tensor
 
 
-def _is_array(item):
+def is_array(item):
     return isinstance(item, (list, tuple, np.ndarray, jt.Var))
 
 
-def _is_integer(item):
+def is_integer(item):
     return isinstance(item, (int, np.integer)) and not isinstance(item, bool)
 
 
-def _for_every_axis(items, rank):
+def every_axis(items, rank):
     """The index with Ellipsis, what is left out at the end, and constant masks written out: None or one item an
     axis."""
     items = [part for item in items for part in _without_masks(item)]
     for item in items:
-        if not (item is None or item is Ellipsis or isinstance(item, slice) or _is_array(item) or _is_integer(item)):
+        if not (item is None or item is Ellipsis or isinstance(item, slice) or is_array(item) or is_integer(item)):
             raise refusal(f"x[{item!r}]", "Jittor has no such index")
     missing = rank - sum(item is not None and item is not Ellipsis for item in items)
     at = next((place for place, item in enumerate(items) if item is Ellipsis), len(items))
@@ -71,7 +74,7 @@ def _slice(g, x, per_axis):
             starts.append((-1 if backward else 0) if item.start is None else item.start)
             ends.append((-UNTIL_THE_END if backward else UNTIL_THE_END) if item.stop is None else item.stop)
             steps.append(step)
-        elif _is_integer(item):
+        elif is_integer(item):
             starts.append(item)
             ends.append(UNTIL_THE_END if type(item) is not Sym and item == -1 else item + 1)
             steps.append(1)
@@ -146,6 +149,6 @@ def _positions_of_none(items, arrays):
             place += 1
         elif isinstance(item, slice):
             place += 1
-        elif _is_array(item) and not seen:
+        elif is_array(item) and not seen:
             place, seen = place + _rank(arrays), True
     return positions

@@ -1,7 +1,9 @@
 """Products of matrices."""
 
+import jittor as jt
+
 from export.errors import refusal
-from export.registry import lowers
+from export.registry import lowers, rewrites
 
 
 @lowers("nn.Linear")
@@ -38,6 +40,16 @@ def bmm_transpose(g, out, a, b):
     """a (..., N, M) times the transpose of b (..., K, M)."""
     axes = [*range(b.ndim - 2), b.ndim - 1, b.ndim - 2]
     return g.op("MatMul", a, g.op("Transpose", b, perm=axes))
+
+
+@rewrites("nn.bilinear")
+def bilinear(in1, in2, weight, bias):
+    """in1 (N, I), in2 (N, K), weight (O, I, K). As products of matrices: of Jittor's products and sums OpenVINO 2026.4
+    makes something else, at a batch above 1."""
+    outputs, first, second = weight.shape
+    products = jt.matmul(in1, weight.transpose(1, 0, 2).reshape(first, -1)).reshape(in1.shape[0], outputs, second)
+    result = jt.matmul(products, in2.unsqueeze(-1)).squeeze(-1)
+    return result if bias is None else result + bias
 
 
 @lowers("linalg.einsum")

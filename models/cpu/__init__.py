@@ -1,6 +1,6 @@
 """Faster Jittor operators for the CPU. `installed()` puts them under `nn.Conv2d`, `nn.Conv3d`, `nn.BatchNorm`,
-`nn.relu`, `nn.matmul`, `nn.softmax` and `jt.tanh` for a while, so that a model stays plain Jittor, runs unchanged on a GPU, and is
-exported from its plain modules. (`a @ b` and names imported out of `nn` stay Jittor's own.)
+`nn.relu`, `nn.matmul`, `nn.softmax` and `jt.tanh` for a while, so that a model stays plain Jittor, runs unchanged on a
+GPU, and is exported from its plain modules. (`a @ b` and names imported out of `nn` stay Jittor's own.)
 """
 
 import contextlib

