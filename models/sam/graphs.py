@@ -9,6 +9,18 @@ from models.catalogue import Graph
 from models.sam.resampling import resize_image
 
 
+class ImageEncoder(nn.Module):
+    """The image encoder of a Sam, its input under the name that runtimes give it."""
+
+    def __init__(self, sam):
+        super().__init__()
+        self.encoder = sam.image_encoder
+
+    def execute(self, image):
+        """image float32 (1, 3, side, side), pre-processed. Returns float32 (1, C, grid, grid)."""
+        return self.encoder(image)
+
+
 class BoxDecoder(nn.Module):
     """Prompt encoder and mask decoder of a Sam, with what surrounds them in the originals: the boxes' way into the prompt
     frame, and the masks' way out of it."""
@@ -46,6 +58,6 @@ def graphs_of(sam) -> list[Graph]:
         corners = np.sort(rng.uniform(0, 299, (boxes, 2, 2)), axis=1).reshape(boxes, 4).astype(np.float32)
         cases.append({"embedding": embedding, "boxes": corners, "shape": shape})
     return [
-        Graph("encoder", sam.image_encoder, sam.facts(), [{"image": image}], {"image": {}}),
+        Graph("encoder", ImageEncoder(sam), sam.facts(), [{"image": image}], {"image": {}}),
         Graph("decoder", BoxDecoder(sam), sam.facts(), cases, {"embedding": {}, "boxes": {0: "boxes"}, "shape": {}}),
     ]
