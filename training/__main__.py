@@ -4,6 +4,7 @@ Exit code 2: bad arguments.
 """
 
 import argparse
+import dataclasses
 import os
 import pathlib
 import sys
@@ -14,6 +15,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 from training import data, tasks
 from training.checkpoint import load_state
 from training.loader import Loader
+from training.mirrors import open_mirror
 from training.recipe import RecipeError, read_recipe
 
 
@@ -24,6 +26,8 @@ def main() -> int:
     parser.add_argument("--out", type=pathlib.Path, required=True, help="folder for checkpoints, logs and curves")
     parser.add_argument("--resume", action="store_true", help="go on from OUT/state.safetensors")
     parser.add_argument("--weights", type=pathlib.Path, metavar="FILE", help="start from these weights, not from random ones")
+    parser.add_argument("--log", action="append", default=[], metavar="WHERE",
+                        help="besides the CSV files: tensorboard, wandb; may be given twice")
     parser.add_argument("--workers", type=int, default=1, help="processes that make batches (default 1)")
     args = parser.parse_args()
     state = args.out / "state.safetensors"
@@ -41,10 +45,11 @@ def main() -> int:
         if args.weights and not args.weights.is_file():
             raise ValueError(f"--weights: there is no file {args.weights}")
         datasets = data.read_datasets(args.data, rank=tasks.samples(recipe.task).rank(recipe))
+        args.out.mkdir(parents=True, exist_ok=True)
+        mirrors = tuple(open_mirror(name, args.out, dataclasses.asdict(recipe)) for name in args.log if rank == 0)
     except (RecipeError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
-    args.out.mkdir(parents=True, exist_ok=True)
     first_step = load_state(state)[1] if args.resume else 0
     samples = tasks.samples(recipe.task).make_validation(recipe, datasets)
     loader = Loader(recipe, datasets, first_step, args.workers, share=(rank, world_size))
@@ -53,7 +58,7 @@ def main() -> int:
         from training.trainer import Trainer
 
         try:
-            trainer = Trainer(recipe, args.out)
+            trainer = Trainer(recipe, args.out, mirrors)
             if args.resume:
                 trainer.restore(state)
             elif args.weights:

@@ -3,20 +3,26 @@
 import csv
 import pathlib
 
+from training.mirrors import Mirror
+
 
 class Log:
     """Appends rows to a CSV file, whose columns are those of its first row; on resuming, rows at or after the first new
-    step are dropped, so that none is double."""
+    step are dropped, so that none is double. mirrors: shown each new row too, see `training.mirrors`."""
 
-    def __init__(self, path: pathlib.Path, first_step: int):
+    def __init__(self, path: pathlib.Path, first_step: int, mirrors: tuple[Mirror, ...] = ()):
         self.path = path
+        self.mirrors = ()
         kept = [row for row in read_log(path) if int(row["step"]) < first_step]
         path.unlink(missing_ok=True)
         for row in kept:
             self.add(**row)
+        self.mirrors = mirrors
 
     def add(self, **row):
-        """One row; floats keep six significant digits."""
+        """One row, with its `step`; floats keep six significant digits."""
+        for show in self.mirrors:
+            show(row["step"], {f"{self.path.stem}/{key}": value for key, value in row.items() if key != "step"})
         row = {key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()}
         new = not self.path.exists()
         with open(self.path, "a", newline="") as file:

@@ -17,6 +17,7 @@ from models import cpu
 from models.signals import restore_signals
 from training import checkpoint, tasks
 from training.log import Log, draw_curves
+from training.mirrors import Mirror
 
 LOG_EVERY = 50
 
@@ -37,8 +38,8 @@ class Trainer:
     and the first process alone validates and writes.
     """
 
-    def __init__(self, recipe, out: pathlib.Path):
-        self.recipe, self.out = recipe, out
+    def __init__(self, recipe, out: pathlib.Path, mirrors: tuple[Mirror, ...] = ()):
+        self.recipe, self.out, self.mirrors = recipe, out, mirrors
         self.task = tasks.task(recipe.task)
         self.leads = not jt.in_mpi or jt.rank == 0
         restore_signals()
@@ -142,7 +143,8 @@ class Trainer:
 
     def run(self, loader, samples):
         """Trains to the recipe's last step; Ctrl-C saves and returns False."""
-        train_log, validation_log = Log(self.out / "train.csv", self.step + 1), Log(self.out / "validation.csv", self.step + 1)
+        train_log, validation_log = (Log(self.out / name, self.step + 1, self.mirrors)
+                                     for name in ("train.csv", "validation.csv"))
         started = time.perf_counter()
         recent, marked = [], started
         bar = tqdm(total=self.recipe.steps, initial=self.step, desc=self.recipe.model, unit="batch",

@@ -22,6 +22,7 @@ from training.recipe import RecipeError, read_recipe
 from training.sam.samples import frame_of, in_frame, shifted_box
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
+MPIRUN = ["mpirun", "-np", "2", "--oversubscribe"] + (["--allow-run-as-root"] if os.geteuid() == 0 else [])
 COMMON = """batch = {batch}
 steps = {steps}
 warmup_steps = 1
@@ -199,8 +200,7 @@ def test_two_processes_train_as_one_does(folder, tmp_path):
     recipe = recipe_file(tmp_path, SAM.replace("medficientsam", "medsam") + "bfloat16 = false\n", batch=4, steps=3)
     alone = run("training", recipe, "--data", folder, "--out", tmp_path / "one")
     assert alone.returncode == 0, alone.stderr
-    prefix = ["mpirun", "-np", "2", "--oversubscribe"] + (["--allow-run-as-root"] if os.geteuid() == 0 else [])
-    together = run("training", recipe, "--data", folder, "--out", tmp_path / "two", prefix=prefix)
+    together = run("training", recipe, "--data", folder, "--out", tmp_path / "two", prefix=MPIRUN)
     assert together.returncode == 0, together.stderr
     # Adam's first steps are the signs of the gradients: where those are next to 0, float error decides. Without the average
     # over the processes the loss is another one altogether.
@@ -211,6 +211,30 @@ def test_two_processes_train_as_one_does(folder, tmp_path):
     parts = run("training", recipe, "--data", folder, "--out", tmp_path / "parts")
     assert parts.returncode == 0, parts.stderr
     assert float(rows(tmp_path / "parts" / "train.csv")[-1]["loss"]) == pytest.approx(float(one["loss"]), rel=5e-4)
+
+
+@pytest.mark.slow
+def test_evaluation_of_two_processes_is_that_of_one(folder, tmp_path):
+    jt.set_global_seed(0)
+    save_weights(build("medficientsam-nano"), tmp_path / "net.safetensors")
+    arguments = ["--model", "medficientsam-nano", "--weights", tmp_path / "net.safetensors", "--data", folder, "--out"]
+    alone = run("training.sam.evaluate", *arguments, tmp_path / "one")
+    assert alone.returncode == 0, alone.stderr
+    found = rows(tmp_path / "one" / "objects.csv")
+    assert len(found) == 14 * 2 + 3 and {row["slice"] for row in found} == {"", "1", "2", "3"}
+    assert (tmp_path / "one" / "comparison.png").read_bytes()[:4] == b"\x89PNG"
+    mean = np.mean([float(row["dsc"]) for row in found])
+    assert f"17 images, 31 objects, DSC {mean:.6f}" in alone.stdout
+    if shutil.which("mpirun"):
+        together = run("training.sam.evaluate", *arguments, tmp_path / "two", prefix=MPIRUN)
+        assert together.returncode == 0, together.stderr
+        both = rows(tmp_path / "two" / "objects.csv")
+        assert [(row["case"], row["slice"], row["label"]) for row in both] == [
+            (row["case"], row["slice"], row["label"]) for row in found]
+        # An untrained network is nowhere sure: a pixel or two depend on how many threads added up.
+        assert [float(row["dsc"]) for row in both] == pytest.approx([float(row["dsc"]) for row in found], abs=1e-3)
+        assert sorted(path.name for path in (tmp_path / "two").iterdir()) == ["comparison.png", "objects.csv"]
+        assert "17 images, 31 objects, DSC " in together.stdout
 
 
 def test_shipped_recipes_are_valid():
