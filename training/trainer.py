@@ -143,8 +143,9 @@ class Trainer:
 
     def run(self, loader, samples):
         """Trains to the recipe's last step; Ctrl-C saves and returns False."""
-        train_log, validation_log = (Log(self.out / name, self.step + 1, self.mirrors)
-                                     for name in ("train.csv", "validation.csv"))
+        if self.leads:
+            train_log, validation_log = (Log(self.out / name, self.step + 1, self.mirrors)
+                                         for name in ("train.csv", "validation.csv"))
         started = time.perf_counter()
         recent, marked = [], started
         bar = tqdm(total=self.recipe.steps, initial=self.step, desc=self.recipe.model, unit="batch",
