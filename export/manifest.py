@@ -2,10 +2,10 @@
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 from export.verify import Agreement
+from inference.files import write_whole
 
 FILE = "manifest.json"
 
@@ -49,15 +49,7 @@ def _read(path):
 
 
 def _write(path, manifest):
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(aside, "w") as file:
-            file.write(json.dumps(manifest, indent=2) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
+    write_whole(path, (json.dumps(manifest, indent=2) + "\n").encode())
 
 
 def _sha256(path):

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from inference.files import write_whole
+
 # A label image of uint16 tells 65,535 objects apart.
 MAX_BOXES = 65_535
 # What an array may claim before anything is allocated for it. 2 GiB is a 2000-slice 1024 x 1024 uint8 volume, and
@@ -104,18 +106,8 @@ def write_npz(path: str | os.PathLike, arrays: dict[str, np.ndarray]) -> None:
     """
     path = Path(path)
     packed = _packed(arrays)
-    # Not made from the case's name, which may already be as long as a name can be; not `*.npz`, so no reader takes it.
-    aside = path.with_name(f".writing-{os.urandom(8).hex()}.tmp")
     try:
-        try:
-            with open(aside, "xb") as file:
-                file.write(packed)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(aside, path)
-        except BaseException:
-            aside.unlink(missing_ok=True)
-            raise
+        write_whole(path, packed)
     except OSError as error:
         raise CaseError(f"{printable(path.name)}: cannot be written to {printable(str(path.parent))}; got "
                         f"{error.strerror or error}") from error

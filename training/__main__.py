@@ -12,7 +12,7 @@ import sys
 # The workers resample with small matrix products: a thread each is all they can use, and more would take the trainer's.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from training import data, tasks
+from training import data, mpi, tasks
 from training.checkpoint import load_state
 from training.loader import Loader
 from training.mirrors import open_mirror
@@ -31,8 +31,7 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=1, help="processes that make batches (default 1)")
     args = parser.parse_args()
     state = args.out / "state.safetensors"
-    # Jittor, which knows too, cannot be asked yet.
-    rank, world_size = (int(os.environ.get(f"OMPI_COMM_WORLD_{key}", default)) for key, default in (("RANK", 0), ("SIZE", 1)))
+    rank, world_size = mpi.share()
     try:
         recipe = read_recipe(args.recipe)
         if recipe.batch % (recipe.accumulate * world_size):

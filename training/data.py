@@ -24,6 +24,14 @@ class Item:
     gts: np.ndarray
     labels: np.ndarray
 
+    def planes(self) -> list[int | None]:
+        """The labelled slices of a volume; of an image, which is its own only plane, [None]."""
+        return [None] if self.gts.ndim == 2 else np.flatnonzero(self.gts.any(axis=(1, 2))).tolist()
+
+    def plane(self, z: int | None) -> tuple[np.ndarray, np.ndarray]:
+        """(image, gts) of one of `planes`: (H, W) or (H, W, 3), and (H, W)."""
+        return (self.image, self.gts) if z is None else (self.image[z], self.gts[z])
+
 
 @dataclass(frozen=True)
 class Dataset:

@@ -30,8 +30,7 @@ def main() -> int:
         return 2
     pathlib.Path(recipe.embeddings).mkdir(parents=True, exist_ok=True)
     wanted = [(item, z, mirrored) for dataset in datasets for item in dataset.train
-              for z in ([None] if item.gts.ndim == 2 else np.flatnonzero(item.gts.any(axis=(1, 2))))
-              for mirrored in MIRRORINGS]
+              for z in item.planes() for mirrored in MIRRORINGS]
 
     import jittor as jt
 

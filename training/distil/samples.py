@@ -9,7 +9,7 @@ import numpy as np
 from models.sam.config import CONFIGS
 from training import data
 from training.recipe import Recipe
-from training.sam.samples import flip, frame_of, labelled_slice, rank  # noqa: F401
+from training.sam.samples import frame_of, rank  # noqa: F401
 
 IMAGES_PER_DATASET = 8
 
@@ -51,13 +51,13 @@ def make_sample(recipe: DistilRecipe, datasets, step: int, index: int):
 
 def labelled_z(item: data.Item, rng) -> int | None:
     """A random labelled slice of a volume, None of an image."""
-    return None if item.gts.ndim == 2 else int(rng.choice(np.flatnonzero(item.gts.any(axis=(1, 2)))))
+    planes = item.planes()
+    return planes[rng.integers(len(planes))]
 
 
 def mirrored_image(item: data.Item, z: int | None, mirrored: tuple[bool, bool]) -> np.ndarray:
     """The image (H, W) or (H, W, 3) of a case, or its slice z, mirrored in y and x."""
-    image = item.image if z is None else item.image[z]
-    return np.flip(image, [axis for axis in range(2) if mirrored[axis]])
+    return np.flip(item.plane(z)[0], [axis for axis in range(2) if mirrored[axis]])
 
 
 def _pair(recipe, item, z, mirrored):

@@ -3,11 +3,11 @@
 import csv
 import dataclasses
 import io
-import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from inference.files import write_whole
 from training.prepare.objects import Dropped
 
 DONE, LEFT_OUT, FAILED = "done", "left out", "failed"
@@ -69,16 +69,7 @@ def write_rows(path: Path, rows: list[Row]) -> None:
     writer = csv.DictWriter(text, [field.name for field in dataclasses.fields(Row)], lineterminator="\n")
     writer.writeheader()
     writer.writerows(dataclasses.asdict(row) for row in rows)
-    aside = path.with_name(f".{path.name}.writing")
-    try:
-        with open(aside, "w", encoding="utf-8") as file:
-            file.write(text.getvalue())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
+    write_whole(path, text.getvalue().encode())
 
 
 def summary(rows: list[Row], kept_from_before: int) -> str:

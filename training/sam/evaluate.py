@@ -16,7 +16,7 @@ from tqdm import tqdm
 from evaluation.metrics import dice, iou
 from inference import geometry
 from models.sam.config import CONFIGS
-from training import data
+from training import data, mpi
 from training.sam.samples import frame_of, in_frame
 
 COLUMNS = ("case", "slice", "label", "dsc", "iou")
@@ -30,7 +30,7 @@ def main() -> int:
     parser.add_argument("--data", type=pathlib.Path, required=True, help="folder with <Modality>/<dataset>/*.npz")
     parser.add_argument("--out", type=pathlib.Path, required=True, help="for objects.csv and comparison.png")
     args = parser.parse_args()
-    rank, world_size = (int(os.environ.get(f"OMPI_COMM_WORLD_{key}", default)) for key, default in (("RANK", 0), ("SIZE", 1)))
+    rank, world_size = mpi.share()
     try:
         datasets = data.read_datasets(args.data, rank=2)
         predict = open_model(args.model, args.weights)
@@ -39,7 +39,7 @@ def main() -> int:
         return 2
     args.out.mkdir(parents=True, exist_ok=True)
     images = [(item, z) for dataset in datasets for item in dataset.train + dataset.held_out
-              for z in ([None] if item.gts.ndim == 2 else np.flatnonzero(item.gts.any(axis=(1, 2))).tolist())]
+              for z in item.planes()]
     started = time.perf_counter()
     rows = []
     for item, z in tqdm(images[rank::world_size], unit="image", disable=rank > 0 or not sys.stderr.isatty()):
@@ -62,18 +62,17 @@ def open_model(name: str, path: pathlib.Path):
     """A function from (picture (3, S, S), boxes (N, 4) in the prompt frame) to masks, boolean (N, S, S). Raises ValueError
     where the weights do not fit."""
     import jittor as jt
-    from jittor import nn
 
     from models import cpu
     from models.sam.build import build, load_weights
+    from training.sam.task import masks_in_frame
 
     network = build(name)
     load_weights(network, path)
 
     def predict(picture, boxes):
         with jt.no_grad(), cpu.installed():
-            logits, _ = network(jt.array(picture[None]), jt.array(boxes))
-            return nn.interpolate(logits, size=picture.shape[1:], mode="bilinear", align_corners=False).numpy()[:, 0] > 0
+            return masks_in_frame(network, jt.array(picture[None]), jt.array(boxes))[0].numpy()[:, 0] > 0
 
     return predict
 
@@ -81,7 +80,7 @@ def open_model(name: str, path: pathlib.Path):
 def _segment(predict, model, item, z):
     """picture, labels of the truth in the frame, boxes (N, 4) px of the frame, and their masks, one for each label."""
     frame = frame_of(model)
-    image, gts = (item.image, item.gts) if z is None else (item.image[z], item.gts[z])
+    image, gts = item.plane(z)
     gts = in_frame(gts, frame)
     labels = [label for label in np.unique(gts) if label]
     boxes = np.array([geometry.mask_box(gts == label) for label in labels], np.float32).reshape(-1, 4)

@@ -82,15 +82,9 @@ def make_sample(recipe: SamRecipe, datasets, step: int, index: int):
 def draw_image(datasets, rng):
     """A random labelled image or slice, (image, gts), of a dataset drawn by `data.dataset_chances`."""
     dataset = datasets[rng.choice(len(datasets), p=data.dataset_chances(datasets))]
-    return labelled_slice(dataset.train[rng.integers(len(dataset.train))], rng)
-
-
-def labelled_slice(item: data.Item, rng):
-    """(image, gts) of a case; of a volume, of a random slice with a label."""
-    if item.gts.ndim == 2:
-        return item.image, item.gts
-    z = rng.choice(np.flatnonzero(item.gts.any(axis=(1, 2))))
-    return item.image[z], item.gts[z]
+    item = dataset.train[rng.integers(len(dataset.train))]
+    planes = item.planes()
+    return item.plane(planes[rng.integers(len(planes))])
 
 
 def flip(image, gts, rng):

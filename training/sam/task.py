@@ -27,7 +27,7 @@ def trained(network, recipe):
 
 def losses(network, recipe, image, boxes, targets):
     """Weighted terms, of masks at the frame's resolution: gradients flow through the up-sampling."""
-    logits, iou = _masks(network, image, boxes)
+    logits, iou = masks_in_frame(network, image, boxes)
     targets = targets.reshape(logits.shape)
     found = {}
     if recipe.cross_entropy:
@@ -45,11 +45,12 @@ def score(network, samples, recipe):
     """Dice at the frame's resolution, see `validation.score`."""
     def predict(image, boxes):
         with jt.no_grad():
-            return jt.sigmoid(_masks(network, jt.array(image), jt.array(boxes))[0]).numpy()
+            return jt.sigmoid(masks_in_frame(network, jt.array(image), jt.array(boxes))[0]).numpy()
 
     return validation.score(predict, [(*sample[:-1], sample[-1][0]) for sample in samples], recipe.batch)
 
 
-def _masks(network, image, boxes):
+def masks_in_frame(network, image, boxes):
+    """Mask logits (N, 1, S, S) at the frame's resolution and predicted IoUs (N, 1), for boxes (..., 4)."""
     logits, iou = network(image, boxes.reshape([-1, 4]))
     return nn.interpolate(logits, size=image.shape[2:], mode="bilinear", align_corners=False), iou
