@@ -6,6 +6,7 @@ import tomllib
 import typing
 
 from training import tasks
+from training.schedule import SCHEDULES
 
 
 class RecipeError(ValueError):
@@ -18,12 +19,12 @@ class Recipe:
 
     task: a key of training.tasks.TASKS. model: a name in the task's CONFIGS. batch: samples a step, of all processes of an
     MPI run together. steps, warmup_steps, validate_every, checkpoint_every: in batches. learning_rate: the peak, reached
-    after the warm-up, then a cosine down to 1 % of it. ema_decay: of the averaged weights, which are the ones that ship.
-    seed: the whole run is a function of it. accumulate: parts that a batch is taken in, whose gradients are added: memory
-    for time. clip_norm: longest gradient, 0 for any. freeze_norms_at: from this step on the batch norms use their averaged
-    statistics, in training as when the model is used: a batch of many modalities, or of another crop shape, has statistics
-    that no single picture has. bfloat16: whether convolutions multiply in it where the processor can (AMX). amp: automatic
-    mixed precision, which Jittor does not train with on a CPU.
+    after the warm-up; schedule, period_steps, power: what follows, see `training.schedule`. ema_decay: of the averaged
+    weights, which are the ones that ship. seed: the whole run is a function of it. accumulate: parts that a batch is taken
+    in, whose gradients are added: memory for time. clip_norm: longest gradient, 0 for any. freeze_norms_at: from this step
+    on the batch norms use their averaged statistics, in training as when the model is used: a batch of many modalities, or
+    of another crop shape, has statistics that no single picture has. bfloat16: whether convolutions multiply in it where
+    the processor can (AMX). amp: automatic mixed precision, which Jittor does not train with on a CPU.
     """
 
     task: str
@@ -37,6 +38,9 @@ class Recipe:
     seed: int
     validate_every: int
     checkpoint_every: int
+    schedule: str = "cosine"
+    period_steps: int = 0
+    power: float = 0.9
     accumulate: int = 1
     clip_norm: float = 0.0
     freeze_norms_at: int = 2**31
@@ -45,6 +49,10 @@ class Recipe:
 
     def check(self):
         """Raises ValueError with key and rule where values do not fit together. Tasks extend it."""
+        if self.schedule not in SCHEDULES:
+            raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}; got {self.schedule!r}")
+        if self.schedule in ("halving", "polynomial") and self.period_steps < 1:
+            raise ValueError(f"period_steps must be at least 1 for schedule {self.schedule}; got {self.period_steps}")
         if self.batch % self.accumulate:
             raise ValueError(f"batch must be a multiple of accumulate; got {self.batch} and {self.accumulate}")
         if self.amp:

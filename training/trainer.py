@@ -1,8 +1,7 @@
-"""The training loop of every task: AdamW, warm-up and cosine, averaged weights, validation, checkpoints, MPI."""
+"""The training loop of every task: AdamW, averaged weights, validation, checkpoints, MPI."""
 
 import dataclasses
 import json
-import math
 import pathlib
 import sys
 import time
@@ -18,16 +17,9 @@ from models.signals import restore_signals
 from training import checkpoint, tasks
 from training.log import Log, draw_curves
 from training.mirrors import Mirror
+from training.schedule import learning_rate
 
 LOG_EVERY = 50
-
-
-def learning_rate(recipe, step: int) -> float:
-    """Linear warm-up to the peak, then a cosine down to 1 % of it at the last step."""
-    if step < recipe.warmup_steps:
-        return recipe.learning_rate * (step + 1) / recipe.warmup_steps
-    done = (step - recipe.warmup_steps) / max(1, recipe.steps - recipe.warmup_steps)
-    return recipe.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
 
 
 class Trainer:
