@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import openvino
+from openvino.passes import ConstantFolding, Manager
 
 FACTS_SECTION = "medseg"
 """The section of rt_info that holds the facts; the runtime reads them there."""
@@ -12,6 +13,10 @@ def write_ir(onnx_path: Path, xml_path: Path, facts: dict[str, str], f16: bool =
     """Write `xml_path` and the .bin beside it, and return both. facts: strings, written to rt_info. f16: store the
     weights in half precision (half the bytes; what runs is still float32)."""
     model = openvino.Core().read_model(onnx_path)
+    # The ONNX reader leaves half a dozen operators behind each bias, which every start of the model would have to fold.
+    folding = Manager()
+    folding.register_pass(ConstantFolding())
+    folding.run_passes(model)
     for key, value in facts.items():
         model.set_rt_info(str(value), [FACTS_SECTION, key])
     openvino.save_model(model, xml_path, compress_to_fp16=f16)

@@ -153,9 +153,6 @@ def _ms(elapsed_s: float) -> str:
 
 
 if __name__ == "__main__":
-    # `import openvino` brings its model converter along, whose telemetry and logging take half of the import. This
-    # process converts nothing, and OpenVINO does without a converter that cannot be imported.
-    sys.modules["openvino.tools.ovc"] = None
     # So that `docker stop` ends a case as Ctrl-C does: with no partial file. Not in forked children, the compilers of
     # Jittor, which their pool ends by this very signal.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -18,7 +18,7 @@ class EngineError(RuntimeError):
 class Engine(Protocol):
     """A network ready to run.
 
-    facts       what the model file says of its pre-processing, all strings: crop_shape "192,192", margin "0.2", ...
+    facts       what the model file says of its pre-processing, all strings: looks "192,192;384,384@256", margin "0.2", ...
     concurrent  whether it may run in one thread while another engine runs in another
     """
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-ONLY_IN = {"openvino": "engines/openvino.py", "onnxruntime": "engines/onnxruntime.py", "jittor": "engines/jittor.py",
+ONLY_IN = {"onnxruntime": "engines/onnxruntime.py", "jittor": "engines/jittor.py",
            "models": "engines/jittor.py"}
 NEVER_ON_THE_CPU = {"jittor", "onnx", "torch", "scipy", "pandas", "cv2", "PIL", "matplotlib", "models", "training",
                     "export", "evaluation", "time_eval"}
@@ -70,5 +70,6 @@ def test_a_cpu_run_loads_one_engine_and_nothing_else(engine, repo, tiny_model, t
                          env={"PATH": "/usr/bin:/bin", "WEIGHTS": str(tiny_model), "THREADS": "1"})
     assert run.returncode == 0, run.stderr
     loaded = set(run.stdout.splitlines()[-1].split())
-    assert engine in loaded and not loaded & NEVER_ON_THE_CPU
-    assert not loaded & ({"openvino", "onnxruntime"} - {engine}) and "openvino_telemetry" not in loaded
+    assert not loaded & NEVER_ON_THE_CPU
+    # Of OpenVINO the C library alone: its Python package takes longer to import than a case to segment.
+    assert {name for name in loaded if name.startswith(("openvino", "onnxruntime"))} == {engine} - {"openvino"}
