@@ -5,10 +5,16 @@ boxes arrive in x-first order with inclusive bounds and leave here as intervals 
 interval [i, i + 1) of its axis, so the box x_min..x_max covers [x_min, x_max + 1).
 """
 
+import math
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+
+# About how many pixels of an axis are resampled at once: fewer waste time on calls, more on zeros.
+BLOCK_PX = 128
 
 
 @dataclass(frozen=True)
@@ -66,22 +72,43 @@ def sampling_matrix(start: float, extent: float, samples: int, pixels: int) -> n
 
 def resample(array: np.ndarray, window: Window, shape: tuple[int, ...]) -> np.ndarray:
     """float32 (*shape[, C]): the part of `array` (*spatial[, C]) under `window`, resampled axis by axis to `shape`."""
-    for axis in reversed(range(len(shape))):
-        pixels = array.shape[axis]
-        start, extent = float(window.start[axis]), float(window.extent[axis])
-        # Only the pixels under some footprint are touched; a window beyond the image still sees its border pixel.
-        first = int(np.clip(np.floor(start) - 1, 0, pixels - 1))
-        last = int(np.clip(np.ceil(start + extent) + 1, first + 1, pixels))
-        part = array[(slice(None),) * axis + (slice(first, last),)]
-        weights = sampling_matrix(start - first, extent, shape[axis], last - first)
-        array = np.moveaxis(np.tensordot(weights, part.astype(np.float32, copy=False), axes=(1, axis)), 0, axis)
+    start = window.start.astype(np.float64)
+    for axis in range(len(shape)):
+        where = _touched(start[axis], window.extent[axis], array.shape[axis])
+        array = array[(slice(None),) * axis + (where,)]
+        start[axis] -= where.start
+    # The work is least, and the memory read in order, where an array shrinks from the first axis on and grows from the last.
+    axes = range(len(shape))
+    for axis in axes if math.prod(shape) < math.prod(array.shape[: len(shape)]) else reversed(axes):
+        array = _resample_axis(array, axis, start[axis], window.extent[axis], shape[axis])
     return array
 
 
-def crop_shape(extent: np.ndarray, shape: tuple[int, ...], large_shape: tuple[int, ...], large_px: float) -> tuple[int, ...]:
-    """The shape of the crop of a box of `extent` (rank,), array order, px or voxel: on each axis the side in `shape`, or
-    in `large_shape` where the box extends over more than large_px."""
-    return tuple(large if size > large_px else side for size, side, large in zip(extent, shape, large_shape))
+def _resample_axis(array, axis, start, extent, samples):
+    """Block by block: a sample needs the few pixels under its footprint, and most of the matrix for a whole axis is 0."""
+    step = extent / samples
+    block = max(8, round(BLOCK_PX / step))
+    out = np.empty((*array.shape[:axis], samples, *array.shape[axis + 1 :]), np.float32)
+    for first in range(0, samples, block):
+        count = min(block, samples - first)
+        where = _touched(start + first * step, count * step, array.shape[axis])
+        part = array[(slice(None),) * axis + (where,)]
+        weights = sampling_matrix(start + first * step - where.start, count * step, count, where.stop - where.start)
+        out[(slice(None),) * axis + (slice(first, first + count),)] = np.moveaxis(
+            np.tensordot(weights, part.astype(np.float32, copy=False), axes=(1, axis)), 0, axis)
+    return out
+
+
+def _touched(start, extent, pixels):
+    """The pixels under some footprint of [start, start + extent); beyond the axis its border pixel."""
+    first = int(np.clip(np.floor(start) - 1, 0, pixels - 1))
+    return slice(first, int(np.clip(np.ceil(start + extent) + 1, first + 1, pixels)))
+
+
+def crop_shape(extent: np.ndarray, shapes: Sequence[tuple[int, ...]], limits_px: Sequence[float]) -> tuple[int, ...]:
+    """The shape of the crop of a box of `extent` (rank,), array order, px or voxel: each axis takes its side from the first
+    of `shapes`, from the second where the box extends over more than limits_px[0], and so on."""
+    return tuple(shapes[bisect_left(limits_px, size)][axis] for axis, size in enumerate(extent))
 
 
 @lru_cache

@@ -19,15 +19,17 @@ BATCH = {2: 8, 3: 1}
 class RoiSegmenter:
     """Segments images (a 2-D network) or volumes (a 3-D one): every object on its own, then overlaps are settled.
 
-    engine.facts must hold crop_shape (array order), margin and threshold. With large_crop_shape and large_px, an axis on
-    which a box extends over more than large_px px or voxel has the side of large_crop_shape.
+    engine.facts must hold margin, threshold, boxes_for_all_looks and looks: "192,192;384,384@256|192,192@" are two, each its
+    crop shapes (array order) and their limits in px or voxel, see `geometry.crop_shape`. A box is looked at in each of these
+    ways, all but the first mirrored along every axis, and the probabilities are averaged; with more than boxes_for_all_looks boxes in
+    the image or volume, in the first way alone.
     """
 
     def __init__(self, engine: Engine):
         self._engine = engine
-        self._crop_shape = _sides(engine.facts["crop_shape"])
-        self._large_shape = _sides(engine.facts.get("large_crop_shape", engine.facts["crop_shape"]))
-        self._large_px = float(engine.facts.get("large_px", "inf"))
+        self._looks = [_look(text) for text in engine.facts["looks"].split("|")]
+        self._boxes_for_all_looks = int(engine.facts["boxes_for_all_looks"])
+        self._ordinary_shape = self._looks[0][0][0]
         self._margin = float(engine.facts["margin"])
         self.threshold = float(engine.facts["threshold"])
 
@@ -54,20 +56,39 @@ class RoiSegmenter:
         image: (H, W), (H, W, 3) or (D, H, W); boxes: (N, 4) px or (N, 6) voxel, x first, inclusive. Boxes with crops of
         one shape come together, in their order.
         """
-        rank = len(self._crop_shape)
+        rank = len(self._ordinary_shape)
         extents = np.array([geometry.box_interval(box)[1] for box in boxes], np.float32)
-        groups: dict[tuple[int, ...], list[int]] = {}
+        looks = self._looks if len(boxes) <= self._boxes_for_all_looks else self._looks[:1]
+        groups: dict[tuple[tuple[int, ...], ...], list[int]] = {}
         for index, extent in enumerate(extents):
-            shape = geometry.crop_shape(extent, self._crop_shape, self._large_shape, self._large_px)
-            groups.setdefault(shape, []).append(index)
-        for shape, indices in groups.items():
-            size = max(1, BATCH[rank] * math.prod(self._crop_shape) // math.prod(shape))
+            groups.setdefault(tuple(geometry.crop_shape(extent, *look) for look in looks), []).append(index)
+        for shapes, indices in groups.items():
+            size = max(1, BATCH[rank] * math.prod(self._ordinary_shape) // max(map(math.prod, shapes)))
             for first in range(0, len(indices), size):
                 batch = indices[first : first + size]
-                crops = np.stack([geometry.crop(image, boxes[index], self._margin, shape) for index in batch])
-                for index, values in zip(batch, self._engine(crop=crops, box_px=extents[batch])):
-                    yield index, *geometry.paste(values[0], boxes[index], self._margin, image.shape[:rank])
+                seen = [self._see(image, boxes[batch], extents[batch], shape, [n > 0 for n, other in enumerate(shapes)
+                                                                               if other == shape])
+                        for shape in dict.fromkeys(shapes)]
+                for index, *parts in zip(batch, *seen):
+                    pasted = [geometry.paste(part, boxes[index], self._margin, image.shape[:rank]) for part in parts]
+                    yield index, pasted[0][0], sum(values for _, values in pasted) / len(looks)
+
+    def _see(self, image, boxes, extents, shape, mirrorings):
+        """(N, *shape): the sum of the probabilities of crops of one shape, as they are or mirrored, once for each of
+        `mirrorings`."""
+        crops = np.stack([geometry.crop(image, box, self._margin, shape) for box in boxes])
+        axes = tuple(range(-len(shape), 0))
+        seen = 0
+        for mirrored in mirrorings:
+            values = self._engine(crop=np.flip(crops, axes) if mirrored else crops, box_px=extents)[:, 0]
+            seen = seen + (np.flip(values, axes) if mirrored else values)
+        return seen
 
 
-def _sides(text: str) -> tuple[int, ...]:
-    return tuple(int(side) for side in text.split(","))
+def _look(text: str) -> tuple[list[tuple[int, ...]], tuple[int, ...]]:
+    shapes, _, limits_px = text.partition("@")
+    return [_numbers(shape) for shape in shapes.split(";")], _numbers(limits_px)
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in text.split(",") if number)

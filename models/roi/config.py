@@ -4,35 +4,51 @@ import dataclasses
 
 
 @dataclasses.dataclass(frozen=True)
+class Look:
+    """How a box is looked at. crop_shapes: spatial shapes of a crop in array order; crop_limits_px: one less, ascending, px
+    or voxel: each axis takes its side from the first shape, from the second where the box extends over more than the first
+    limit, and so on.
+    """
+
+    crop_shapes: tuple[tuple[int, ...], ...]
+    crop_limits_px: tuple[int, ...] = ()
+
+    def __str__(self):
+        """192,192;384,384@256, as facts have it."""
+        shapes = ";".join(",".join(map(str, shape)) for shape in self.crop_shapes)
+        return f"{shapes}@{','.join(map(str, self.crop_limits_px))}"
+
+
+@dataclasses.dataclass(frozen=True)
 class RoiConfig:
     """What a roi network is made of, and what the runtime must feed it.
 
-    name: the model's name in the manifest. channels: image channels (the box plane comes on top). crop_shape: spatial shape
-    of a crop in array order, each side divisible by the product of its strides. large_crop_shape, large_px: an axis on
-    which the box extends over more than large_px px or voxel takes its side from large_crop_shape instead. margin:
-    share of the box added on each side. widths, blocks: channels and residual blocks of the encoder's stages. strides:
-    per stage and axis; the first is the stem's. threshold: probability above which a pixel belongs to the object.
+    name: the model's name in the manifest. channels: image channels (the box plane comes on top). looks: a box is looked at
+    once by each, all but the first mirrored along every axis, and the probabilities are averaged; every side is divisible by
+    the product of its strides. boxes_for_all_looks: with more boxes, a case gets the first look alone. margin: share of the
+    box added on each side. widths, blocks: channels and residual blocks of the encoder's stages. strides: per stage and
+    axis; the first is the stem's. threshold: probability above which a pixel belongs to the object.
     """
 
     name: str
     channels: int
-    crop_shape: tuple[int, ...]
-    large_crop_shape: tuple[int, ...]
-    large_px: int
+    looks: tuple[Look, ...]
     strides: tuple[tuple[int, ...], ...]
     widths: tuple[int, ...]
     blocks: tuple[int, ...]
+    boxes_for_all_looks: int = 16
     margin: float = 0.2
     threshold: float = 0.5
 
 
 CONFIGS = {
     "roi2d": RoiConfig(
-        name="roi2d", channels=3, crop_shape=(192, 192), large_crop_shape=(384, 384), large_px=256,
+        name="roi2d", channels=3,
+        looks=(Look(((192, 192), (384, 384)), (256,)), Look(((192, 192), (384, 384), (640, 640)), (256, 400))),
         strides=((2, 2),) * 5, widths=(16, 32, 64, 128, 192), blocks=(1, 1, 2, 2, 2),
     ),
     "roi3d": RoiConfig(
-        name="roi3d", channels=1, crop_shape=(32, 64, 64), large_crop_shape=(32, 64, 64), large_px=256,
+        name="roi3d", channels=1, looks=(Look(((32, 64, 64),)),) * 2,
         strides=((1, 2, 2),) + ((2, 2, 2),) * 3, widths=(16, 32, 64, 128), blocks=(1, 1, 2, 2),
     ),
 }

@@ -12,14 +12,14 @@ from models.roi.config import RoiConfig
 
 
 class Roi(nn.Module):
-    """Inputs: crop float32 (N, channels + 1, *crop_shape), grey values 0..255 and the box plane 0..1; box_px float32
-    (N, rank), the box's extent in px or voxel, array order. Output: probability float32 (N, 1, *crop_shape) in 0..1.
+    """Inputs: crop float32 (N, channels + 1, *spatial), grey values 0..255 and the box plane 0..1; box_px float32
+    (N, rank), the box's extent in px or voxel, array order. Output: probability float32 (N, 1, *spatial) in 0..1.
     """
 
     def __init__(self, config: RoiConfig):
         super().__init__()
         self.config = config
-        rank = len(config.crop_shape)
+        rank = len(config.looks[0].crop_shapes[0])
         widths, strides = config.widths, config.strides
         # An even kernel with padding 1 halves an axis exactly; an axis that keeps its size takes 3 with padding 1.
         kernel = tuple(4 if stride == 2 else 3 for stride in strides[0])
@@ -40,7 +40,7 @@ class Roi(nn.Module):
 
     def logits(self, crop, box_px):
         """As `execute`, before the sigmoid."""
-        rank = len(self.config.crop_shape)
+        rank = len(self.config.looks[0].crop_shapes[0])
         channels = self.config.channels
         x = jt.concat([standardise(crop[:, :channels]), crop[:, channels:]], dim=1)
         x = nn.relu(self.stem(x) + self._planes(self.stem_size(box_px), rank))
@@ -68,27 +68,31 @@ class Roi(nn.Module):
         config = self.config
         return {
             "family": config.name,
-            "crop_shape": ",".join(map(str, config.crop_shape)),
-            "large_crop_shape": ",".join(map(str, config.large_crop_shape)),
-            "large_px": str(config.large_px),
+            "looks": "|".join(map(str, config.looks)),
+            "boxes_for_all_looks": str(config.boxes_for_all_looks),
             "channels": str(config.channels),
             "margin": repr(config.margin),
             "threshold": repr(config.threshold),
         }
 
+    def crop_shapes(self) -> list[tuple[int, ...]]:
+        """The shapes of all looks, the ordinary one first."""
+        return list(dict.fromkeys(shape for look in self.config.looks for shape in look.crop_shapes))
+
     def graphs(self) -> list[Graph]:
         """What is exported: the whole, for any batch and, where the crop's sides depend on the box, for any crop."""
         crop = {0: "batch"}
-        if self.config.large_crop_shape != self.config.crop_shape:
-            crop |= {2 + axis: name for axis, name in enumerate(("depth", "height", "width")[-len(self.config.crop_shape):])}
+        shapes = self.crop_shapes()
+        if len(shapes) > 1:
+            crop |= {2 + axis: name for axis, name in enumerate(("depth", "height", "width")[-len(shapes[0]):])}
         return [Graph("", self, self.facts(), self.example_cases(), {"crop": crop, "box_px": {0: "batch"}})]
 
     def example_cases(self) -> list[dict[str, np.ndarray]]:
-        """Inputs to trace and to verify with: batches of 1, 2 and 7, and crops of the large shape."""
-        ordinary, large = self.config.crop_shape, self.config.large_crop_shape
+        """Inputs to trace and to verify with: batches of 1, 2 and 7, and crops of every shape."""
+        ordinary, *larger = self.crop_shapes()
         cases = [self.example_inputs(batch, ordinary) for batch in (1, 2, 7)]
-        if large != ordinary:
-            cases += [self.example_inputs(1, large), self.example_inputs(2, (*ordinary[:-1], large[-1]))]
+        for shape in larger:
+            cases += [self.example_inputs(1, shape), self.example_inputs(2, (*ordinary[:-1], shape[-1]))]
         return cases
 
     def example_inputs(self, batch: int, shape: tuple[int, ...]) -> dict[str, np.ndarray]:

@@ -27,7 +27,7 @@ from export.registry import RULES
 from models import catalogue
 from models.catalogue import Graph
 
-FACTS = {"family": "tiny", "crop_shape": "4,4", "threshold": "0.5"}
+FACTS = {"family": "tiny", "crop_shapes": "4,4", "threshold": "0.5"}
 
 
 class Tiny(nn.Module):
@@ -71,6 +71,15 @@ def test_onnx_and_ir_carry_the_facts(model, tmp_path):
     assert all(0 <= one.max_abs_error_openvino < 1e-5 for one in done.agreements)
     names = [node.get_any_name() for node in openvino.Core().read_model(tmp_path / "m.xml").inputs]
     assert names == ["crop", "box_px"]
+
+
+def test_the_ir_of_a_bias_computes_no_shapes(tmp_path):
+    """OpenVINO's ONNX reader makes six operators of the rank of an image of any size for every bias."""
+    net = nn.Sequential(nn.Conv2d(2, 3, 3, padding=1), nn.ReLU(), nn.Conv2d(3, 1, 1))
+    export_model(net, [Input("x", (1, 2, 8, 8), dynamic={0: "n", 2: "h", 3: "w"})], tmp_path / "m.onnx", ir=True)
+    kinds = [node.get_type_name() for node in openvino.Core().read_model(tmp_path / "m.xml").get_ops()]
+    assert {kind: kinds.count(kind) for kind in sorted(set(kinds))} == {
+        "Add": 2, "Constant": 4, "Convolution": 2, "Parameter": 1, "Relu": 1, "Result": 1}
 
 
 def test_half_precision_weights_are_half_the_bytes(model, tmp_path):

@@ -4,11 +4,12 @@ import pytest
 
 from export import Input
 from models.roi.build import build
+from models.roi.config import Look
 
 
-@pytest.mark.parametrize("name, crop_shape, large", [("roi2d", (32, 32), (64, 64)), ("roi3d", (8, 16, 16), (8, 16, 16))])
-def test_roi(agrees, kinds, name, crop_shape, large):
-    model = build(name, crop_shape=crop_shape, large_crop_shape=large)
+@pytest.mark.parametrize("name, look", [("roi2d", Look(((32, 32), (64, 64)), (256,))), ("roi3d", Look(((8, 16, 16),)))])
+def test_roi(agrees, kinds, name, look):
+    model = build(name, looks=(look,))
     graph, = model.graphs()
     dynamic = graph.dynamic
     assert list(dynamic["crop"]) == ([0, 2, 3] if name == "roi2d" else [0])

@@ -98,4 +98,4 @@ def tiny_model(tmp_path_factory):
     return folder
 
 
-FACTS = {"family": "roi2d", "crop_shape": "192,192", "margin": "0.2", "threshold": "0.5"}
+FACTS = {"family": "roi2d", "looks": "192,192@", "boxes_for_all_looks": "16", "margin": "0.2", "threshold": "0.5"}

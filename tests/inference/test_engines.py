@@ -12,7 +12,7 @@ from inference.engines import EngineError, open_engine, thread_count
 from inference.engines import jittor as jittor_engine
 from inference.weights import ModelFiles, find_model
 
-FACTS = {"family": "roi2d", "crop_shape": "192,192", "margin": "0.2", "threshold": "0.5"}
+FACTS = {"family": "roi2d", "looks": "192,192@", "boxes_for_all_looks": "16", "margin": "0.2", "threshold": "0.5"}
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ class BrightEngine:
     """Probability `high` where the crop is brighter than 100, else `low`."""
 
     def __init__(self, crop_shape, high=0.9, low=0.0, **facts):
-        self.facts = {"crop_shape": ",".join(map(str, crop_shape)), "margin": "0.2", "threshold": "0.5", **facts}
+        self.facts = {"looks": ",".join(map(str, crop_shape)) + "@", "boxes_for_all_looks": "2", "margin": "0.2",
+                      "threshold": "0.5", **facts}
         self.high, self.low, self.batches, self.box_px, self.shapes = high, low, [], [], []
 
     def __call__(self, crop, box_px):
@@ -49,11 +50,38 @@ def test_two_discs_get_their_labels(colour):
 def test_large_boxes_get_larger_crops_and_keep_their_labels():
     masks = discs((200, 260), [(60, 60), (150, 200), (60, 200)], 30)
     image = np.where(masks[0] | masks[1] | masks[2], 200, 20).astype(np.uint8)
-    engine = BrightEngine((64, 64), large_crop_shape="128,96", large_px="80")
+    engine = BrightEngine((64, 64), looks="64,64;128,96;192,128@80,90")
     boxes = np.array([[20, 20, 110, 110], [165, 115, 235, 185], [150, 25, 235, 100]], np.int32)
     segs = RoiSegmenter(engine)(Case("three", image, boxes))
-    assert engine.shapes == [(128, 96), (64, 64), (64, 96)] and engine.box_px == [[91, 91], [71, 71], [76, 86]]
+    assert engine.shapes == [(192, 128), (64, 64), (64, 96)] and engine.box_px == [[91, 91], [71, 71], [76, 86]]
     assert all(dsc(segs == 1 + index, mask) > 0.97 for index, mask in enumerate(masks))
+
+
+class LeftEngine(BrightEngine):
+    """As sure as `high` in the left half of the crop, `low` in the right half, whatever is in it."""
+
+    def __call__(self, crop, box_px):
+        super().__call__(crop, box_px)
+        values = np.full((len(crop), 1, *crop.shape[2:]), self.low, np.float32)
+        values[..., : crop.shape[-1] // 2] = self.high
+        return values
+
+
+@pytest.mark.parametrize("look", ["32,32@", "32,32;48,48@20"])
+def test_a_second_look_is_mirrored_and_averaged(look):
+    """An engine that sees the same in every crop: mirrored back, its two looks are each other's mirror image."""
+    engine = LeftEngine((32, 32), looks="32,32@|" + look, high=0.8, low=0.4)
+    boxes = np.array([[20, 20, 47, 47], [60, 10, 87, 37]], np.int32)
+    found = list(RoiSegmenter(engine).probabilities(np.zeros((60, 100), np.uint8), boxes))
+    assert [index for index, _, _ in found] == [0, 1]
+    assert engine.shapes == [(32, 32), (48, 48) if "48" in look else (32, 32)] and engine.batches == [2, 2]
+    for _, _, values in found:
+        np.testing.assert_allclose(values[:, [2, -3]], 0.6, atol=1e-6)
+    # One box too many for a second look.
+    engine.batches.clear()
+    _, where, values = next(RoiSegmenter(engine).probabilities(np.zeros((60, 100), np.uint8), boxes[[0, 1, 1]]))
+    assert engine.batches == [3] and values[0, 2] == pytest.approx(0.8) and values[0, -3] == pytest.approx(0.4)
+    assert where == (slice(14, 54), slice(14, 54))
 
 
 def test_a_box_in_which_nothing_is_likely_still_gets_its_likeliest_pixels():

@@ -9,11 +9,11 @@ import models  # noqa: F401
 from models import cpu
 from models.roi.blocks import pixel_shuffle, standardise
 from models.roi.build import build, load_weights, save_weights
-from models.roi.config import CONFIGS
+from models.roi.config import CONFIGS, Look
 
 TINY = {
-    "roi2d": dict(crop_shape=(32, 32), large_crop_shape=(64, 64), widths=(4, 8), blocks=(1, 1), strides=((2, 2), (2, 2))),
-    "roi3d": dict(crop_shape=(8, 16, 16), large_crop_shape=(8, 16, 16), widths=(4, 8), blocks=(1, 1),
+    "roi2d": dict(looks=(Look(((32, 32), (64, 64)), (256,)),), widths=(4, 8), blocks=(1, 1), strides=((2, 2), (2, 2))),
+    "roi3d": dict(looks=(Look(((8, 16, 16),)),) * 2, widths=(4, 8), blocks=(1, 1),
                   strides=((1, 2, 2), (2, 2, 2))),
 }
 
@@ -21,10 +21,10 @@ TINY = {
 @pytest.mark.parametrize("name", CONFIGS)
 def test_probabilities_of_the_crop_s_own_shape(name):
     net = build(name, **TINY[name])
-    inputs = net.example_inputs(2, net.config.crop_shape)
+    inputs = net.example_inputs(2, net.crop_shapes()[0])
     with cpu.installed(), jt.no_grad():
         out = net(**{key: jt.array(value) for key, value in inputs.items()}).numpy()
-    assert out.shape == (2, 1, *TINY[name]["crop_shape"]) and (out > 0).all() and (out < 1).all()
+    assert out.shape == (2, 1, *net.crop_shapes()[0]) and (out > 0).all() and (out < 1).all()
     # A network that ignored an input would be blind to the picture, to the box or to its size.
     for key in inputs:
         changed = {k: jt.array(v if k != key else v * 0.5 + 3) for k, v in inputs.items()}
@@ -53,7 +53,7 @@ def test_weights_survive_the_disk_and_a_wrong_file_is_refused(tmp_path):
     net, other = build("roi2d", **TINY["roi2d"]), build("roi2d", **TINY["roi2d"])
     save_weights(net, tmp_path / "a.safetensors")
     facts = load_weights(other, tmp_path / "a.safetensors")
-    assert facts == net.facts() and facts["crop_shape"] == "32,32" and facts["large_crop_shape"] == "64,64"
+    assert facts == net.facts() and facts["looks"] == "32,32;64,64@256"
     for key, value in net.state_dict().items():
         assert (value.numpy() == other.state_dict()[key].numpy()).all()
     arrays = {key: value.numpy() for key, value in net.state_dict().items()}

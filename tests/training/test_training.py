@@ -8,15 +8,17 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from models.roi.config import CONFIGS
+from models.roi.config import CONFIGS, Look
 from training import augment, data, loader
 from training.checkpoint import load_state
 from training.recipe import RecipeError, read_recipe
 from training.roi.samples import crop_sample
+from training.schedule import learning_rate
 from training.validation import score
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
@@ -123,7 +125,7 @@ def test_a_worker_that_dies_is_reported(folder, tmp_path, capfd):
 
 def test_a_batch_holds_boxes_for_its_crop_shape(folder, tmp_path, monkeypatch):
     """Discs of radius 5 to 11 and crops of two sizes with the border at 15 px: each batch has its own boxes."""
-    monkeypatch.setitem(CONFIGS, "roi2d", dataclasses.replace(CONFIGS["roi2d"], large_px=15))
+    monkeypatch.setitem(CONFIGS, "roi2d", dataclasses.replace(CONFIGS["roi2d"], looks=(Look((), (15,)),)))
     made = dataclasses.replace(read_recipe(recipe(tmp_path)), crop_shapes=((32, 32), (64, 64)), crop_chances=(0.5, 0.5),
                                loosen_px=0)
     datasets = data.read_datasets(folder, rank=2)
@@ -167,6 +169,8 @@ def test_scores_are_means_of_means():
     (("[1.0]", "[0.5]"), "crop_chances must hold one chance per crop shape"),
     (('"roi"', '"cook"'), "task must be one of roi.*; got 'cook'"),
     (("seed = 5", "seed = 5\naccumulate = 3"), "batch must be a multiple of accumulate; got 4 and 3"),
+    (("seed = 5", 'seed = 5\nschedule = "spiral"'), "schedule must be one of cosine, constant.*; got 'spiral'"),
+    (("seed = 5", 'seed = 5\nschedule = "halving"'), "period_steps must be at least 1 for schedule halving; got 0"),
     (("seed = 5", "seed = 5\namp = true"), "amp must be false: Jittor's mixed precision is for CUDA"),
     (("[[32, 32]]", "[32, 32]"), r"crop_shapes must be a list; got 32"),
     (("roi2d", "roi7"), "model must be one of roi2d, roi3d; got 'roi7'"),
@@ -176,6 +180,19 @@ def test_recipe_errors(tmp_path, change, message):
     path.write_text(RECIPE.format(steps=4).replace(*change))
     with pytest.raises(RecipeError, match=message):
         read_recipe(path)
+
+
+def test_learning_rates():
+    """SAMed's are those of its published run (warm-up 250, exponent 0.9, 200 epochs of 93 batches)."""
+    samed = SimpleNamespace(schedule="polynomial", learning_rate=0.005, warmup_steps=250, period_steps=18600, power=0.9)
+    assert [learning_rate(samed, step) for step in (0, 249, 250)] == pytest.approx([2e-5, 0.005, 0.005])
+    assert learning_rate(samed, 10000) == pytest.approx(0.00256246, rel=1e-5)
+    halving = SimpleNamespace(schedule="halving", learning_rate=0.075, warmup_steps=0, period_steps=50000)
+    assert [learning_rate(halving, step) for step in (0, 49999, 50000, 399999)] == [0.075, 0.075, 0.0375, 0.075 / 128]
+    constant = SimpleNamespace(schedule="constant", learning_rate=1e-4, warmup_steps=2)
+    assert [learning_rate(constant, step) for step in (0, 1, 2, 999)] == [5e-5, 1e-4, 1e-4, 1e-4]
+    cosine = SimpleNamespace(schedule="cosine", learning_rate=1.0, warmup_steps=10, steps=110)
+    assert [learning_rate(cosine, step) for step in (10, 60, 110)] == pytest.approx([1, 0.505, 0.01])
 
 
 def test_shipped_recipes_are_valid():

@@ -17,8 +17,9 @@ OBJECTS_PER_DATASET = 16
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RoiRecipe(Recipe):
     """crop_shapes: one spatial shape, in array order, is drawn for every batch, with the chance in crop_chances; where
-    there are several, a batch holds objects whose boxes get that shape: the longest side of an axis is for boxes that
-    extend over more than the model's large_px on it. loosen_px: boxes grow by 0..loosen_px px a side, in plane.
+    there are several, a batch holds objects whose boxes get that shape: the sides that occur on an axis, in order of
+    length, are told apart by the limits of the model's last look, its finest. loosen_px: boxes grow by 0..loosen_px px a
+    side, in plane.
     """
 
     crop_shapes: tuple[tuple[int, ...], ...]
@@ -33,8 +34,8 @@ class RoiRecipe(Recipe):
 
     def shape_of(self, extent: np.ndarray) -> tuple[int, ...]:
         """The crop shape for a box of `extent` (rank,), array order, px or voxel."""
-        small, large = (tuple(extreme(sides) for sides in zip(*self.crop_shapes)) for extreme in (min, max))
-        return geometry.crop_shape(extent, small, large, CONFIGS[self.model].large_px)
+        shapes = list(zip(*(sorted(set(sides)) for sides in zip(*self.crop_shapes))))
+        return geometry.crop_shape(extent, shapes, CONFIGS[self.model].looks[-1].crop_limits_px[: len(shapes) - 1])
 
 
 RECIPE = RoiRecipe
