@@ -40,12 +40,16 @@ class Model:
 SAM = Rules(prefixes=(("_orig_mod.", ""), ("module.", ""), ("model.", ""), ("student_encoder.", "image_encoder."),
                       ("teacher_encoder.", None)))
 _SAM_BUILD = "models.sam.build:build"
+SAM2 = Rules(prefixes=(("_orig_mod.", ""), ("module.", "")))
+_SAM2_BUILD = "models.sam2.build:build"
 
 _SEGMENT_ANYTHING = ("https://github.com/facebookresearch/segment-anything", "model checkpoints in the README")
 _MEDSAM = ("https://github.com/bowang-lab/MedSAM", "model checkpoint in the README of the branch main")
 _LITEMEDSAM = ("https://github.com/bowang-lab/MedSAM", "checkpoint in the README of the branch LiteMedSAM")
 _EFFICIENTVIT = ("https://github.com/mit-han-lab/efficientvit", "pretrained EfficientViT-SAM models, linked from the README")
 _MEDFICIENTSAM = ("https://github.com/hieplpvip/medficientsam", "checkpoints in the README")
+_SAM2 = ("https://github.com/facebookresearch/sam2", "checkpoints in the README")
+_MEDSAM2 = ("https://github.com/bowang-lab/MedSAM2", "checkpoints in the README")
 
 # The digests of SAM's files are those that many projects which fetch them check, micro_sam among them.
 _SAM_B = Published("sam_vit_b_01ec64.pth", *_SEGMENT_ANYTHING,
@@ -68,6 +72,12 @@ def _medficientsam(size: str) -> Model:
     return Model(_SAM_BUILD, SAM, (finetuned,), (distilled, _MEDSAM_B))
 
 
+def _sam2(version: str) -> dict[str, Model]:
+    sizes = {"t": "tiny", "s": "small", "b+": "base_plus", "l": "large"}
+    return {f"sam{version}-{size}": Model(_SAM2_BUILD, SAM2, (Published(f"sam{version}_hiera_{name}.pt", *_SAM2),))
+            for size, name in sizes.items()}
+
+
 MODELS = {
     "sam-vit-b": Model(_SAM_BUILD, SAM, (_SAM_B,)),
     "sam-vit-l": Model(_SAM_BUILD, SAM, (_SAM_L,)),
@@ -76,6 +86,8 @@ MODELS = {
     "litemedsam": Model(_SAM_BUILD, SAM, (Published("lite_medsam.pth", *_LITEMEDSAM),)),
     **{f"efficientvit-sam-{size}": _efficientvit(size) for size in ("l0", "l1", "l2", "xl0", "xl1")},
     **{f"medficientsam-{size}": _medficientsam(size) for size in ("l0", "l1", "l2")},
+    **_sam2("2"), **_sam2("2.1"),
+    "medsam2": Model(_SAM2_BUILD, SAM2, (Published("MedSAM2_latest.pt", *_MEDSAM2),)),
 }
 
 
