@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-BUILDERS = ("models.roi.build", "models.sam.build")
+BUILDERS = ("models.roi.build", "models.sam.build", "models.sam2.build", "models.samed.build", "models.medsegdiff.build")
 """Modules with CONFIGS (by model name), build(name), load_weights(model, path) and save_weights(model, path). Their models
 have facts() -> dict of strings, and graphs() -> list of Graph."""
 
