@@ -21,8 +21,8 @@ class RoiSegmenter:
 
     engine.facts must hold margin, threshold, boxes_for_all_looks and looks: "192,192;384,384@256|192,192@" are two, each its
     crop shapes (array order) and their limits in px or voxel, see `geometry.crop_shape`. A box is looked at in each of these
-    ways, all but the first mirrored along every axis, and the probabilities are averaged; with more than boxes_for_all_looks boxes in
-    the image or volume, in the first way alone.
+    ways, all but the first mirrored along every axis, and the probabilities are averaged; with more than
+    boxes_for_all_looks boxes in the image or volume, in the first way alone.
     """
 
     def __init__(self, engine: Engine):

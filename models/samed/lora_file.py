@@ -15,8 +15,8 @@ import models  # noqa: F401  (sets Jittor's environment first)
 from models.checkpoints.convert import arrays_of, check_fit, state_of
 from models.checkpoints.errors import naming
 from models.checkpoints.files import read_checkpoint
+from models.checkpoints.write import write_torch
 from models.samed.samed import Samed
-from models.samed.torch_file import write_torch
 from models.weights import write_weights
 
 _ATTENTIONS = {"sa": "self_attn", "cti": "cross_attn_token_to_image", "cit": "cross_attn_image_to_token"}

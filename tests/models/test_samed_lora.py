@@ -13,10 +13,10 @@ from jittor import nn
 
 import models  # noqa: F401
 from models.checkpoints.errors import CheckpointError
+from models.checkpoints.write import write_torch
 from models.samed.build import build
 from models.samed.lora import LoRAProjection, LoRAQkv
 from models.samed.lora_file import load_lora, lora_state, save_lora
-from models.samed.torch_file import write_torch
 
 RNG = np.random.default_rng(0)
 CHECKPOINTS = pathlib.Path(__file__).parent / "checkpoints"

@@ -1,7 +1,6 @@
 """A flat dict of float32 tensors as torch.save writes it (the zip archive, since PyTorch 1.6), without PyTorch."""
 
 import io
-import os
 import pathlib
 import pickle
 import struct
@@ -9,24 +8,20 @@ import zipfile
 
 import numpy as np
 
+from inference.files import write_whole
+
 
 def write_torch(path: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
-    """Writes float32 arrays, C order, as contiguous CPU tensors: aside in the same folder, then rename. Raises OSError."""
+    """Writes float32 arrays, C order, as contiguous CPU tensors, whole or not at all. Raises OSError."""
     path = pathlib.Path(path)
-    aside = path.with_name(f".writing-{os.urandom(8).hex()}.tmp")
     records = {"data.pkl": _pickled(arrays), "byteorder": b"little"}
     records |= {f"data/{i}": np.ascontiguousarray(array, "<f4").tobytes() for i, array in enumerate(arrays.values())}
     records["version"] = b"3\n"
-    try:
-        with zipfile.ZipFile(aside, "w", zipfile.ZIP_STORED) as archive:
-            for name, data in records.items():
-                archive.writestr(f"{path.stem}/{name}", data)
-        with open(aside, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
+        for name, data in records.items():
+            archive.writestr(f"{path.stem}/{name}", data)
+    write_whole(path, packed.getbuffer())
 
 
 def _pickled(arrays):
