@@ -265,14 +265,15 @@ def test_a_run_starts_from_given_weights(folder, tmp_path):
         assert "running" in key or np.allclose(value.numpy(), other.state_dict()[key].numpy(), atol=1e-6), key
 
 
-def test_ctrl_c_saves(folder, tmp_path):
+def test_ctrl_c_saves_and_ends(folder, tmp_path):
+    """As a terminal sends it: to the children too."""
     out = tmp_path / "stopped"
     process = subprocess.Popen([sys.executable, "-m", "training", recipe(tmp_path, 100000), "--data", folder, "--out", out],
-                               cwd=REPO, stderr=subprocess.PIPE, text=True)
+                               cwd=REPO, stderr=subprocess.PIPE, text=True, start_new_session=True)
     deadline = time.monotonic() + 300
     while not (out / "state.safetensors").exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)
     error = process.communicate(timeout=120)[1]
     assert process.returncode == 1 and "go on with --resume" in error and "Traceback" not in error
     step = load_state(out / "state.safetensors")[1]
