@@ -13,3 +13,6 @@ os.environ.setdefault("nvcc_path", "")
 os.environ.setdefault("log_silent", "1")
 os.environ.setdefault("FIX_TORCH_ERROR", "0")
 os.environ.setdefault("cache_name", "default")
+# Jittor's compile threads call Python without holding its lock (py_caller in parallel_compiler.cc's threads): on a cold cache
+# they crash now and then, or wait for ever. One operator is compiled after the other instead.
+os.environ.setdefault("use_parallel_op_compiler", "0")
