@@ -10,8 +10,9 @@ import pytest
 
 REPO = Path(__file__).resolve().parent.parent
 
-# Before anything imports jittor: CPU only, quiet, and one compile cache whatever branch is checked out (Jittor names
-# its cache after the git branch), no compile threads (see models/__init__.py). JITTOR_HOME would be remembered in ~/.cache/jittor/config.json beyond this run.
+# Before anything imports jittor: CPU only, quiet, one compile cache whatever branch is checked out (Jittor names its cache
+# after the git branch), and no compile threads (see models/__init__.py). JITTOR_HOME would be remembered in
+# ~/.cache/jittor/config.json beyond this run.
 os.environ.setdefault("nvcc_path", "")
 os.environ.setdefault("log_silent", "1")
 os.environ.setdefault("cache_name", "default")
