@@ -28,7 +28,8 @@ def reindex(g, out, x, *args, **kwargs):
     flat, inside = where.flat(trees[kept:], x.shape[kept:], conditions)
     merged = reshaped(g, x, [*_kept_sizes(kept), -1])
     if inside is not None:
-        flat = g.op("Where", inside, flat, g.scalar(0, "int64"))
+        # Not Where: without AVX-512, OpenVINO 2026.4 computes it wrong where it fuses it with the comparisons (always 0).
+        flat = g.op("Mul", flat, g.op("Cast", inside, to=np.dtype("int64")))
     gathered = g.op("Gather", merged, flat, axis=kept)
     if inside is None:
         return gathered
