@@ -36,20 +36,29 @@ def area(array: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 def cubic(array: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Bicubic (Keys 1981, a = -0.5), its kernel as wide as a new pixel where that is the wider: with anti-aliasing, as
     Pillow's BICUBIC."""
-    for axis in (0, 1):
-        weights = _cubic_matrix(array.shape[axis], shape[axis])
-        array = np.moveaxis(np.tensordot(weights, array.astype(np.float32, copy=False), axes=(1, axis)), 0, axis)
-    return array
+    return _weighed(array, shape, _keys)
 
 
-def _cubic_matrix(old: int, new: int) -> np.ndarray:
-    scale = old / new
-    wide = max(scale, 1.0)
-    distance = np.abs((np.arange(new)[:, None] + 0.5) * scale - (np.arange(old) + 0.5)) / wide
+def triangle(array: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Bilinear with anti-aliasing, as Pillow's BILINEAR and PyTorch's bilinear with antialias=True."""
+    return _weighed(array, shape, lambda distance: np.maximum(1 - distance, 0))
+
+
+def _keys(distance):
     near = 1.5 * distance**3 - 2.5 * distance**2 + 1
     far = -0.5 * distance**3 + 2.5 * distance**2 - 4 * distance + 2
-    weights = np.where(distance < 1, near, np.where(distance < 2, far, 0))
-    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    return np.where(distance < 1, near, np.where(distance < 2, far, 0))
+
+
+def _weighed(array, shape, kernel):
+    """kernel: weights by the distance from the new pixel's centre, in old or new pixels, whichever are the wider."""
+    for axis in (0, 1):
+        scale = array.shape[axis] / shape[axis]
+        centres, old = (np.arange(shape[axis]) + 0.5) * scale, np.arange(array.shape[axis]) + 0.5
+        weights = kernel(np.abs(centres[:, None] - old) / max(scale, 1.0))
+        weights = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+        array = np.moveaxis(np.tensordot(weights, array.astype(np.float32, copy=False), axes=(1, axis)), 0, axis)
+    return array
 
 
 KERNELS = {"linear": linear, "area": area, "cubic": cubic}

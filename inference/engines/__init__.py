@@ -25,9 +25,12 @@ class Engine(Protocol):
     facts: dict[str, str]
     concurrent: bool
 
-    def __call__(self, **inputs: np.ndarray) -> np.ndarray:
-        """Run a batch: float32 arrays by the names of the network's inputs to its one output, a float32 array of its
+    def run(self, **inputs: np.ndarray) -> dict[str, np.ndarray]:
+        """Run a batch: float32 arrays by the names of the network's inputs to its outputs by name, float32 arrays of their
         own, which later runs leave alone."""
+
+    def __call__(self, **inputs: np.ndarray) -> np.ndarray:
+        """The same of a network with one output: that array."""
 
 
 def open_engine(engine: str, weights: ModelFiles, backend: str = "cpu") -> Engine:

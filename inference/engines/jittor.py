@@ -48,9 +48,15 @@ class JittorEngine:
         network.eval()
         self._network = next(graph.module for graph in network.graphs() if graph.name == weights.graph)
 
-    def __call__(self, **inputs: np.ndarray) -> np.ndarray:
+    def run(self, **inputs: np.ndarray) -> dict[str, np.ndarray]:
         with self._jt.no_grad(), self._cpu.installed():
-            return self._network(**{name: self._jt.array(array) for name, array in inputs.items()}).numpy()
+            outputs = self._network(**{name: self._jt.array(array) for name, array in inputs.items()})
+            named = outputs if isinstance(outputs, dict) else {"output": outputs}
+            return {name: output.numpy() for name, output in named.items()}
+
+    def __call__(self, **inputs: np.ndarray) -> np.ndarray:
+        output, = self.run(**inputs).values()
+        return output
 
 
 def _prepare(backend: str, threads: int) -> None:

@@ -30,6 +30,11 @@ class OnnxRuntimeEngine:
             raise EngineError(f"{path} must be a model that ONNX Runtime {onnxruntime.__version__} reads; "
                               f"got {' '.join(str(error).split())}") from error
         self.facts = dict(self._session.get_modelmeta().custom_metadata_map)
+        self._outputs = [output.name for output in self._session.get_outputs()]
+
+    def run(self, **inputs: np.ndarray) -> dict[str, np.ndarray]:
+        return dict(zip(self._outputs, self._session.run(self._outputs, inputs)))
 
     def __call__(self, **inputs: np.ndarray) -> np.ndarray:
-        return self._session.run(None, inputs)[0]
+        output, = self.run(**inputs).values()
+        return output

@@ -35,10 +35,12 @@ class OpenVinoEngine:
         }
         self._requests: dict[tuple, Request] = {}
 
-    def __call__(self, **inputs: np.ndarray) -> np.ndarray:
-        # A kernel for one shape is compiled sooner, and is faster, than one for every shape; the batch size stays free.
-        shapes = {name: (-1 if any_batch else len(inputs[name]), *inputs[name].shape[1:])
-                  for name, any_batch in self._model.inputs.items()}
+    def run(self, **inputs: np.ndarray) -> dict[str, np.ndarray]:
+        # A kernel for one shape is compiled sooner, and is faster, than one for every shape. The first two axes stay free
+        # where they are: they count objects, frames, points, of which there are many numbers.
+        shapes = {name: tuple(-1 if free and axis < 2 else side
+                              for axis, (free, side) in enumerate(zip(dynamic, inputs[name].shape)))
+                  for name, dynamic in self._model.inputs.items()}
         key = tuple(shapes.values())
         try:
             if key not in self._requests:
@@ -47,6 +49,10 @@ class OpenVinoEngine:
         except OpenVinoError as error:
             wanted = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
             raise EngineError(f"{self._path} must be a model for inputs {wanted}; got {error}") from error
+
+    def __call__(self, **inputs: np.ndarray) -> np.ndarray:
+        output, = self.run(**inputs).values()
+        return output
 
 
 def _facts(path: Path) -> dict[str, str]:

@@ -70,24 +70,32 @@ class Library:
 
 
 class Model:
-    """A network read from an IR. inputs: the names of its inputs, with True where the first axis is dynamic."""
+    """A network read from an IR. inputs: the names of its inputs, each with which of its axes are dynamic; outputs: the names
+    of its outputs."""
 
     def __init__(self, library: Library, xml: Path, weights: Path):
         self._call = library
         self._core = library.made(self, "core", "ov_core_create")
         self._model = library.made(self, "model", "ov_core_read_model", self._core, bytes(xml), bytes(weights))
-        self.inputs: dict[str, bool] = {}
-        count = c_size_t()
-        library("ov_model_inputs_size", self._model, byref(count))
-        for index in range(count.value):
-            port = library.made(self, "output_const_port", "ov_model_const_input_by_index", self._model, c_size_t(index))
-            name, shape, self._float32 = c_char_p(), _PartialShape(), ctypes.c_int()
-            library("ov_port_get_any_name", port, byref(name))
+        self.inputs: dict[str, list[bool]] = {}
+        for name, port in self._ports("input"):
+            shape, self._float32 = _PartialShape(), ctypes.c_int()
             library("ov_port_get_partial_shape", port, byref(shape))
             # The number of an element type differs between releases: every input of ours is float32.
             library("ov_port_get_element_type", port, byref(self._float32))
-            first = shape.dimensions[0]
-            self.inputs[name.value.decode()] = first.min != first.max
+            self.inputs[name] = [side.min != side.max for side in shape.dimensions[: shape.rank.max]]
+        self.outputs = [name for name, _ in self._ports("output")]
+
+    def _ports(self, kind: str) -> list[tuple[str, c_void_p]]:
+        """The names and handles of what goes in ("input") or comes out ("output")."""
+        count, found = c_size_t(), []
+        self._call(f"ov_model_{kind}s_size", self._model, byref(count))
+        for index in range(count.value):
+            port = self._call.made(self, "output_const_port", f"ov_model_const_{kind}_by_index", self._model, c_size_t(index))
+            name = c_char_p()
+            self._call("ov_port_get_any_name", port, byref(name))
+            found.append((name.value.decode(), port))
+        return found
 
     def compile(self, shapes: dict[str, tuple[int, ...]], properties: dict[str, str]) -> "Request":
         """For inputs of these shapes, by name; -1 is any size. properties: OpenVINO's own names and values."""
@@ -96,20 +104,21 @@ class Model:
         names = (c_char_p * len(shapes))(*(name.encode() for name in shapes))
         self._call("ov_model_reshape", self._model, names, partial, c_size_t(len(shapes)))
         settings = [c_char_p(text.encode()) for pair in properties.items() for text in pair]
-        return Request(self._call, self._core, self._model, settings, self._float32)
+        return Request(self._call, self._core, self._model, self.outputs, settings, self._float32)
 
 
 class Request:
     """A compiled network, ready to run."""
 
-    def __init__(self, library: Library, core: c_void_p, model: c_void_p, settings: list[c_char_p], float32: ctypes.c_int):
-        self._call, self._float32 = library, float32
+    def __init__(self, library: Library, core: c_void_p, model: c_void_p, outputs: list[str], settings: list[c_char_p],
+                 float32: ctypes.c_int):
+        self._call, self._outputs, self._float32 = library, outputs, float32
         compiled = library.made(self, "compiled_model", "ov_core_compile_model", core, model, b"CPU", c_size_t(len(settings)),
                                 then=settings)
         self._request = library.made(self, "infer_request", "ov_compiled_model_create_infer_request", compiled)
 
-    def __call__(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
-        """The first output, float32, for float32 inputs by name, which are read in place."""
+    def __call__(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The outputs by name, float32, for float32 inputs by name, which are read in place."""
         inputs = {name: np.ascontiguousarray(array, np.float32) for name, array in inputs.items()}
         run = _Run()
         for name, array in inputs.items():
@@ -118,7 +127,10 @@ class Request:
                                      c_void_p(array.ctypes.data))
             self._call("ov_infer_request_set_tensor", self._request, name.encode(), tensor)
         self._call("ov_infer_request_infer", self._request)
-        tensor = self._call.made(run, "tensor", "ov_infer_request_get_output_tensor_by_index", self._request, c_size_t(0))
+        return {name: self._output(run, index) for index, name in enumerate(self._outputs)}
+
+    def _output(self, run: "_Run", index: int) -> np.ndarray:
+        tensor = self._call.made(run, "tensor", "ov_infer_request_get_output_tensor_by_index", self._request, c_size_t(index))
         shape, data = _Shape(), c_void_p()
         self._call("ov_tensor_get_shape", tensor, byref(shape))
         self._call("ov_tensor_data", tensor, byref(data))

@@ -20,10 +20,12 @@ def open_segmenter(model: str = "roi", engine: str = "openvino", backend: str = 
     roi2d    volumes too, slice by slice
     roi3d    volumes alone; an image raises CaseError
     a model of the SAM family   images, and volumes slice by slice
+    a model of the SAM 2 family images, and volumes by what it remembers of other slices
 
     exclude_z_max: slice by slice, whether a box ends before its z_max, see SliceSegmenter. Raises WeightsError for an
     unknown model, EngineError for an engine that cannot run here.
     """
+    from inference.segment.propagate import GRAPHS, PropagateSegmenter, tracker_of
     from inference.segment.roi import RoiSegmenter
     from inference.segment.slices import SliceSegmenter
 
@@ -39,6 +41,8 @@ def open_segmenter(model: str = "roi", engine: str = "openvino", backend: str = 
             find_model(name)  # a manifest without it is an error now, not at the first case that needs it
         return lambda case: load(f"roi{case.ndim}d")(case)
     files = find_model(model)
+    if files.graphs == GRAPHS:
+        return PropagateSegmenter(tracker_of(files, engine, backend, hole_px=8), exclude_z_max)
     if files.graphs == {"encoder", "decoder"}:
         from inference.segment.sam import SamSegmenter
 

@@ -45,3 +45,26 @@ class Frame:
         padded = np.zeros((3, self.size, self.size), np.float32)
         padded[:, :height, :width] = np.moveaxis(pixels, -1, 0)
         return padded
+
+    def mask(self, mask: np.ndarray) -> np.ndarray:
+        """bool (S, S) of a mask bool (H, W) of an image: where at least half of the frame's pixel is in it."""
+        height, width = self.filled(mask.shape)
+        framed = np.zeros((self.size, self.size), bool)
+        framed[:height, :width] = resize.triangle(mask, (height, width)) >= 0.5
+        return framed
+
+    def points(self, xy_px: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+        """float32 (..., 2): positions in px of an image of `shape` (H, W), x first, in px of the frame."""
+        height, width = self.filled(shape)
+        return (np.asarray(xy_px) * (width / shape[1], height / shape[0])).astype(np.float32)
+
+    def at_image(self, values: np.ndarray, shape: tuple[int, int], where: tuple[slice, slice] | None = None) -> np.ndarray:
+        """float32: what a network says of the frame, (m, m) over all of it, at the pixels `where` of an image of `shape`
+        (H, W), all of them by default; linear between the values' centres."""
+        filled = [side * length / self.size for side, length in zip(self.filled(shape), values.shape)]
+        where = where or tuple(slice(0, side) for side in shape)
+        coordinates = [(np.arange(part.start, part.stop) + 0.5) * new / old - 0.5
+                       for part, new, old in zip(where, filled, shape)]
+        # Beyond the image lies padding, of which its values must know nothing.
+        values = values[: int(np.ceil(filled[0])), : int(np.ceil(filled[1]))]
+        return resize.interpolate(values, *coordinates)

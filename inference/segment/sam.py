@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from inference import resize
 from inference.case import Case
 from inference.engines import Engine
 from inference.segment.frame import Frame
@@ -89,17 +88,12 @@ class SamSegmenter:
     def _paste(self, mask, shape):
         """(where, probability) at the image's own resolution, wherever the mask can exceed its threshold."""
         least = 0.0 if self._logits else 0.5
-        filled = tuple(side * length / self._frame.size for side, length in zip(self._frame.filled(shape), mask.shape))
-        where, coordinates = [], []
-        for axis in range(2):
-            scale = filled[axis] / shape[axis]
+        where = []
+        for axis, filled in enumerate(self._frame.filled(shape)):
+            scale = filled * mask.shape[axis] / self._frame.size / shape[axis]
             hit = np.flatnonzero((mask > least).any(axis=1 - axis))
             # Interpolation between two values below the threshold stays below it: one value beyond the last is enough.
             edges = (hit[0] - 1 - scale, hit[-1] + 2 + scale) if len(hit) else (0, 0)
-            first, last = (int(np.clip(edge / scale, 0, shape[axis])) for edge in edges)
-            where.append(slice(first, last))
-            coordinates.append((np.arange(first, last) + 0.5) * scale - 0.5)
-        # Beyond the image lies padding, of which the mask's resized copy must know nothing.
-        mask = mask[: int(np.ceil(filled[0])), : int(np.ceil(filled[1]))]
-        values = resize.interpolate(mask, *coordinates)
+            where.append(slice(*(int(np.clip(edge / scale, 0, shape[axis])) for edge in edges)))
+        values = self._frame.at_image(mask, shape, tuple(where))
         return tuple(where), 1 / (1 + np.exp(-values)) if self._logits else values

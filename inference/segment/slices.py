@@ -28,6 +28,15 @@ class Planar(Protocol):
         """By how much the box of a mask is loosened on each side before it prompts the next slice, of `shape` (H, W)."""
 
 
+def spans(case: Case, exclude_z_max: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The first, the middle and the last slice of each box of a volume, all inside it. exclude_z_max: the last is the one
+    before z_max, but of a box of one slice."""
+    last = case.image.shape[0] - 1
+    low, high = np.clip(case.boxes[:, 2], 0, last), np.clip(case.boxes[:, 5], 0, last)
+    middle = (low + high) // 2
+    return low, middle, np.maximum(high - (high == case.boxes[:, 5]), middle) if exclude_z_max else high
+
+
 class SliceSegmenter:
     """The propagation of the challenge's baselines (LiteMedSAM, CVPR24_LiteMedSAM_infer.py; MedficientSAM, main.cpp).
 
@@ -41,12 +50,8 @@ class SliceSegmenter:
         self._planar, self._exclude_z_max = planar, exclude_z_max
 
     def __call__(self, case: Case) -> np.ndarray:
-        depth = case.image.shape[0]
         given = case.boxes[:, [0, 1, 3, 4]]
-        low, high = np.clip(case.boxes[:, 2], 0, depth - 1), np.clip(case.boxes[:, 5], 0, depth - 1)
-        middle = (low + high) // 2
-        if self._exclude_z_max:
-            high = np.maximum(high - (high == case.boxes[:, 5]), middle)
+        low, middle, high = spans(case, self._exclude_z_max)
         upward = [(z, np.flatnonzero((middle <= z) & (z <= high))) for z in range(middle.min(), high.max() + 1)]
         downward = [(z, np.flatnonzero((low <= z) & (z < middle))) for z in range(middle.max() - 1, low.min() - 1, -1)]
         steps = [(z, objects) for z, objects in upward + downward if len(objects)]

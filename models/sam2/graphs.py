@@ -28,13 +28,13 @@ class ImageEncoder(_Part):
 
 
 class MemoryAttention(_Part):
-    """An embedding in the light of the frames before; models/sam2/memory_bank.py says which, their slots and times."""
+    """An embedding in the light of the frames before; inference/segment/memory_bank.py says which, their slots and times."""
 
     def execute(self, memories, slots, pointers, times, embedding):
-        """memories float32 (objects, frames, memory_dim, grid, grid); slots int32 (frames,); pointers float32 (objects,
-        pointers, C); times float32 (pointers,); embedding float32 (1, C, grid, grid). At least one of each. Returns the
-        heads' features, float32 (objects, C, grid, grid)."""
-        return self.sam2.prepare_memory_conditioned_features(embedding, memories, slots, pointers, times)
+        """memories float32 (objects, frames, memory_dim, grid, grid); slots float32 (frames,), whole numbers; pointers
+        float32 (objects, pointers, C); times float32 (pointers,); embedding float32 (1, C, grid, grid). At least one of
+        each. Returns the heads' features, float32 (objects, C, grid, grid)."""
+        return self.sam2.prepare_memory_conditioned_features(embedding, memories, slots.int32(), pointers, times)
 
 
 class Heads(_Part):
@@ -85,7 +85,7 @@ def graphs_of(sam2) -> list[Graph]:
     for objects, frames in ((1, 1), (2, 3), (5, 2)):
         remembering.append({
             "memories": normal(objects, frames, config.memory_dim, grid, grid),
-            "slots": np.arange(frames, dtype=np.int32)[::-1].copy(),
+            "slots": np.arange(frames, dtype=np.float32)[::-1].copy(),
             "pointers": normal(objects, 2 * frames, dim),
             "times": rng.uniform(0, 1, 2 * frames).astype(np.float32),
         } | embedding)

@@ -9,11 +9,11 @@ import numpy as np
 from jittor import nn
 
 import models  # noqa: F401  (sets Jittor's environment first)
+from inference.segment import memory_bank
 from models.catalogue import Graph
 from models.sam.mask_decoder import MLP
 from models.sam.prompt_encoder import NOT_A_POINT
 from models.sam.resampling import resize_image
-from models.sam2 import memory_bank
 from models.sam2.config import Sam2Config
 from models.sam2.frame_output import FrameOutput
 from models.sam2.graphs import graphs_of
@@ -119,7 +119,8 @@ class Sam2(nn.Module):
         positions = self.sam_prompt_encoder.get_dense_pe(*features.shape[2:])
         masks, ious, tokens, score = self.sam_mask_decoder(features, positions, sparse, dense, high_res_features)
         there = _above_0(score).reshape([-1, 1, 1, 1])
-        masks = there * masks + (1 - there) * NO_OBJ_SCORE
+        if not self.is_training():  # else a network that finds no object yet would never learn to draw one
+            masks = there * masks + (1 - there) * NO_OBJ_SCORE
         return masks, ious, self._unless_absent(self.obj_ptr_proj(tokens), there[:, 0]), score
 
     def _unless_absent(self, pointers, there):

@@ -1,6 +1,8 @@
 """Every graph of SAM 2 through the project's exporter: the engines agree with Jittor, at several numbers of objects, of
 memories, of pointers and of points; and the graphs together do what the model does with frames."""
 
+import dataclasses
+
 import jittor as jt
 import numpy as np
 import onnxruntime
@@ -8,9 +10,11 @@ import pytest
 
 import models  # noqa: F401
 from export import Input, export
+from inference.segment.propagate import Sequence, tracker_of
+from inference.weights import ModelFiles
 from models import cpu
+from models.sam.resampling import resize_image
 from models.sam2.build import build
-from models.sam2.memory_bank import memory_slots, pointer_times
 from tests.models.test_sam2_frames import images, squares, tiny
 
 GRAPHS = ("image_encoder", "memory_attention", "heads", "mask_pointer", "memory_encoder")
@@ -21,7 +25,7 @@ def exported(model, name, folder):
     graph = next(graph for graph in model.graphs() if graph.name == name)
     inputs = [Input(key, array.shape, str(array.dtype), graph.dynamic[key]) for key, array in graph.cases[0].items()]
     with cpu.installed():
-        return export(graph.module, inputs, folder / f"{name}.onnx", facts=graph.facts, cases=graph.cases)
+        return export(graph.module, inputs, folder / f"{name}.onnx", facts=graph.facts, cases=graph.cases, ir=True)
 
 
 def test_the_graphs_have_their_names():
@@ -42,59 +46,63 @@ def test_each_graph_at_the_size_that_is_trained(name, tmp_path):
     assert exported(build("sam2-nano"), name, tmp_path).assumptions == []
 
 
-def chosen(masks, scores, pointers, several):
-    """As `Sam2.forward_sam_heads`, in NumPy: (the mask, the pointer) of each object."""
-    rows, best = np.arange(len(masks)), 1 + scores[:, 2:].argmax(axis=1)
-    if several:
-        return masks[rows, best][:, None], pointers[rows, best]
-    inner, outer = ((masks[:, 0] > limit).sum(axis=(1, 2)) for limit in (0.05, -0.05))
-    index = np.where(inner < 0.98 * outer, best, 0)
-    return masks[rows, index][:, None], pointers[:, 0]
+class Named:
+    """A picture of its own, under a number, that the tracker takes for an image."""
+
+    def __init__(self, pictures):
+        self.pictures = pictures
+
+    def __len__(self):
+        return len(self.pictures)
+
+    def __getitem__(self, index):
+        return np.full((64, 64), index)
+
+    def picture(self, image):
+        return self.pictures[image[0, 0]]
 
 
-def test_the_graphs_track_as_the_model_does(tmp_path):
-    """Two objects with a box each in frame 0, then two frames after it; ONNX Runtime beside Jittor."""
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_the_tracker_does_as_the_model_does(engine, tmp_path):
+    """Two objects, by boxes and by masks, on frame 1 of 4, forwards and then backwards: memories, pointers and masks."""
     model = tiny()
     for name in GRAPHS:
         exported(model, name, tmp_path)
-    sessions = {name: onnxruntime.InferenceSession(tmp_path / f"{name}.onnx") for name in GRAPHS}
-
-    def run(name, **inputs):
-        return sessions[name].run(None, inputs)
-
-    frames = images(3)
-    boxes = np.array([[[10, 8], [40, 50]], [[2, 30], [60, 60]]], np.float32)
-    corners = np.array([[2, 3]] * 2, np.float32)
-    conditioned, others, kept = {}, {}, []
-    for frame, image in enumerate(frames):
-        fine, middle, embedding, features = run("image_encoder", image=image.numpy())
-        if frame == 0:
-            points, labels, features = boxes, corners, np.repeat(features, 2, axis=0)
+    files = {f"{name}.{role}": f"{name}{suffix}" for name in GRAPHS
+             for role, suffix in (("onnxruntime", ".onnx"), ("openvino", ".xml"), ("openvino_bin", ".bin"))}
+    tracker = tracker_of(ModelFiles("tiny", "sam2-nano", tmp_path, files, {}), engine, "cpu")
+    frames = images(4)
+    boxes = np.array([[10, 8, 40, 50], [2, 30, 60, 60]], np.float32)
+    corners = jt.array(boxes.reshape(2, 2, 2)), jt.array(np.array([[2, 3]] * 2, np.float32))
+    masks = squares((8, 16), (30, 2))
+    for given in ({"points": corners}, {"masks": masks}):
+        pictures = Named([frame.numpy()[0] for frame in frames])
+        sequence = Sequence(tracker, pictures, pictures.picture)
+        if "masks" in given:
+            sequence.add_masks(1, masks.numpy()[:, 0] > 0)
         else:
-            points, labels = np.zeros((2, 1, 2), np.float32), np.full((2, 1), -1, np.float32)
-            slots = memory_slots(frame, [0], range(1, frame), model.config.num_maskmem)
-            times = pointer_times(frame, [0], range(1, frame), 3, model.config.max_obj_ptrs_in_encoder)
-            features, = run("memory_attention", embedding=embedding,
-                            memories=np.stack([kept[other][0] for other, _ in slots], axis=1),
-                            slots=np.array([slot for _, slot in slots], np.int32),
-                            pointers=np.stack([kept[other][1] for other, _ in times], axis=1),
-                            times=np.array([time for _, time in times], np.float32))
-        masks, scores, pointers = run("heads", points=points, labels=labels, features=features, high_res_0=fine,
-                                      high_res_1=middle)
-        mask, pointer = chosen(masks, scores, pointers, several=frame > 0)
-        memory, = run("memory_encoder", masks=mask, object_scores=scores[:, :1], binary=np.array([frame == 0], np.float32),
-                      embedding=embedding)
-        kept.append((memory, pointer, mask))
+            sequence.add_boxes(1, boxes)
+        conditioned, others = {}, {}
+        for frame, reverse in ((1, False), (2, False), (3, False), (0, True)):
+            prompt = given if frame == 1 else {}
+            with cpu.installed():
+                maps = model.forward_image(frames[frame])
+                output = model.track_step(frame, maps, conditioned, others, 4, **prompt, first=frame == 1, reverse=reverse)
+                shown = resize_image(output.low_res_masks, 64, 64, "linear")
+                if "masks" in prompt:  # the video predictor remembers and shows the low-resolution mask
+                    output = dataclasses.replace(output, maskmem_features=model.encode_new_memory(
+                        maps[2], model.mask_for_memory(shown, True), output.object_score_logits))
+            (others if conditioned else conditioned)[frame] = output
+            logits, wanted = sequence.track(frame, [0, 1], reverse), shown.numpy()[:, 0]
+            assert np.abs(logits - wanted).max() < 1e-4 * np.abs(wanted).max()
 
-        with cpu.installed():
-            prompt = (jt.array(boxes), jt.array(corners)) if frame == 0 else None
-            output = model.track_step(frame, model.forward_image(image), conditioned, others, 3, prompt, first=frame == 0)
-        (others if frame else conditioned)[frame] = output
-        for got, wanted in zip(kept[-1], (output.maskmem_features, output.obj_ptr, output.low_res_masks)):
-            wanted = wanted.numpy()
-            assert np.abs(got - wanted).max() < 1e-4 * np.abs(wanted).max()
-    given = squares((8, 16), (30, 2))
-    got, = run("mask_pointer", masks=given.numpy(), embedding=embedding)
+
+def test_masks_that_are_given_have_the_models_pointers(tmp_path):
+    model = tiny()
+    exported(model, "mask_pointer", tmp_path)
+    embedding, given = np.random.default_rng(0).standard_normal((1, 16, 4, 4), np.float32), squares((8, 16), (30, 2))
+    got, = onnxruntime.InferenceSession(tmp_path / "mask_pointer.onnx").run(
+        None, {"masks": given.numpy(), "embedding": embedding})
     with cpu.installed():
         wanted = model.use_mask_as_output(jt.array(embedding), given).obj_ptr.numpy()
     assert np.abs(got - wanted).max() < 1e-4 * np.abs(wanted).max()

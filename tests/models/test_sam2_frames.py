@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 import models  # noqa: F401
+from inference.segment.memory_bank import memory_slots, pointer_times
 from models import cpu
 from models.sam2.build import build
 from models.sam2.config import CONFIGS, HieraConfig
-from models.sam2.memory_bank import memory_slots, pointer_times
 from models.sam2.sam2_base import NO_OBJ_SCORE
 
 RNG = np.random.default_rng(0)
