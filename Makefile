@@ -1,6 +1,6 @@
 # Every command of the project. Each does its own set-up, once (tools/setup.sh).
 .DEFAULT_GOAL := help
-.PHONY: help run test check score time export bundle weights
+.PHONY: help run test check score time bench export bundle weights
 
 TEAM ?= medseg-laptop
 CONTAINER ?= docker
@@ -13,9 +13,9 @@ runtime := .venv/.runtime-ready
 dev := .venv/.dev-ready
 
 # Jittor on the CPU, quiet, one compile cache whatever the git branch. JITTOR_HOME would stick in its config.json.
-test check export: export nvcc_path ?=
-test check export: export log_silent ?= 1
-test check export: export cache_name ?= default
+test check bench export: export nvcc_path ?=
+test check bench export: export log_silent ?= 1
+test check bench export: export cache_name ?= default
 unexport JITTOR_HOME
 
 # Settings of this machine that a build needs too, each passed only where it is set.
@@ -51,6 +51,9 @@ score: $(dev) ## DATA=DIR: segment DIR/validation-box/imgs and score it against 
 
 time: $(dev) ## seconds, memory and CPU of each case of IMAGES in its container (TIME_FLAGS="--runner bare": without)
 	$(python) -m time_eval --images "$(IMAGES)" --out out/time --team $(TEAM) $(TIME_FLAGS)
+
+bench: $(dev) ## the six made cases over our models and MedficientSAM-L0's, by turns, to time_eval/results (BENCH_FLAGS)
+	$(python) -m time_eval.bench $(BENCH_FLAGS)
 
 export: $(dev) ## Jittor weights of FROM/roi2d and FROM/roi3d to ONNX and OpenVINO in weights/, verified
 	$(python) -m export roi2d --weights "$(FROM)/roi2d"

@@ -10,8 +10,8 @@ import tempfile
 import threading
 import time
 import zlib
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from time_eval.cgroup import GroupWatch, Usage
@@ -39,14 +39,16 @@ class BareRunner:
     """predict.sh on this host. CPU seconds and peak resident memory are those of its process (getrusage).
 
     Linux hands a process's peak on to what it starts: a run never shows less than the harness itself, some 50 MB.
+    settings: further environment, such as MODEL.
     """
 
     timeout_s: float
     name: str = "bare"
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     def run(self, work: Path) -> Run:
         """Runs predict.sh from work/inputs to work/outputs."""
-        environment = os.environ | {"INPUTS": str(work / "inputs"), "OUTPUTS": str(work / "outputs")}
+        environment = os.environ | dict(self.settings) | {"INPUTS": str(work / "inputs"), "OUTPUTS": str(work / "outputs")}
         run, used = _timed(["sh", str(PREDICT)], self.timeout_s, lambda: None, cwd=work, env=environment)
         peak_mb = used.ru_maxrss * 1024 / 1e6
         return replace(run, usage=Usage(peak_mb, peak_mb, used.ru_utime + used.ru_stime))

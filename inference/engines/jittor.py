@@ -26,8 +26,8 @@ class JittorEngine:
     def __init__(self, weights: ModelFiles, threads: int, backend: str = "cpu"):
         path = weights.path("jittor")
         self.facts = _metadata(path)
-        _prepare(backend, threads)
-        # After _prepare, for these read the environment when they are imported.
+        prepare(backend, threads)
+        # After prepare, for these read the environment when they are imported.
         import models  # noqa: F401, I001  (sets Jittor's environment first)
         import jittor as jt
         from models.signals import restore_signals
@@ -59,7 +59,7 @@ class JittorEngine:
         return output
 
 
-def _prepare(backend: str, threads: int) -> None:
+def prepare(backend: str, threads: int) -> None:
     """Set Jittor's environment, which it reads when it is imported. Raises EngineError naming all that is missing."""
     missing = []
     if importlib.util.find_spec("jittor") is None:

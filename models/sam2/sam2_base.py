@@ -118,10 +118,12 @@ class Sam2(nn.Module):
         sparse, dense = self.sam_prompt_encoder(points, masks=mask_inputs)
         positions = self.sam_prompt_encoder.get_dense_pe(*features.shape[2:])
         masks, ious, tokens, score = self.sam_mask_decoder(features, positions, sparse, dense, high_res_features)
-        there = _above_0(score).reshape([-1, 1, 1, 1])
-        if not self.is_training():  # else a network that finds no object yet would never learn to draw one
-            masks = there * masks + (1 - there) * NO_OBJ_SCORE
-        return masks, ious, self._unless_absent(self.obj_ptr_proj(tokens), there[:, 0]), score
+        if self.is_training():  # a network that finds no object yet would never learn to draw one, nor to point at it
+            there = jt.sigmoid(score)
+        else:
+            there = _above_0(score)
+            masks = masks * there.reshape([-1, 1, 1, 1]) + (1 - there.reshape([-1, 1, 1, 1])) * NO_OBJ_SCORE
+        return masks, ious, self._unless_absent(self.obj_ptr_proj(tokens), there.unsqueeze(1)), score
 
     def _unless_absent(self, pointers, there):
         """pointers (N, ..., C) of objects that are there (1) or not (0); there (N, 1) or (N, 1, 1)."""
