@@ -10,7 +10,8 @@ class Frame:
 
     image_size: the frame's side S, px. keep_aspect: true (the longest side becomes S, zeros fill the bottom and the right)
     or false (both sides become S). resize: linear, area or cubic. normalise: min_max (the resized image to 0..1) or
-    mean_std (of 0..255, with `mean` and `std`, three numbers each). Raises ValueError or KeyError for other facts.
+    mean_std (of 0..255, with `mean` and `std`, three numbers each: attribute mean_std, else None). Raises ValueError or
+    KeyError for other facts.
     """
 
     def __init__(self, facts: dict[str, str]):
@@ -20,9 +21,9 @@ class Frame:
         self.normalise = facts["normalise"]
         if self.normalise not in ("min_max", "mean_std"):
             raise ValueError(f"normalise must be min_max or mean_std; got {self.normalise}")
-        self._mean_std = None
+        self.mean_std: list[np.ndarray] | None = None
         if self.normalise == "mean_std":
-            self._mean_std = [np.array(facts[key].split(","), np.float32) for key in ("mean", "std")]
+            self.mean_std = [np.array(facts[key].split(","), np.float32) for key in ("mean", "std")]
 
     def filled(self, shape: tuple[int, int]) -> tuple[int, int]:
         """The part of the frame, (h, w) px from the top left, that an image of `shape` (H, W) fills."""
@@ -35,12 +36,12 @@ class Frame:
         height, width = self.filled(image.shape[:2])
         # The originals resize pixels of 8 bits, so that grey values are whole.
         pixels = np.clip(np.rint(self._resize(image, (height, width))), 0, 255)
-        if self._mean_std is None:
+        if self.mean_std is None:
             pixels = (pixels - pixels.min()) / max(pixels.max() - pixels.min(), 1e-8)
         if pixels.ndim == 2:
             pixels = np.repeat(pixels[..., None], 3, axis=2)
-        if self._mean_std is not None:
-            mean, std = self._mean_std
+        if self.mean_std is not None:
+            mean, std = self.mean_std
             pixels = (pixels - mean) / std
         padded = np.zeros((3, self.size, self.size), np.float32)
         padded[:, :height, :width] = np.moveaxis(pixels, -1, 0)
