@@ -1,5 +1,5 @@
 #!/bin/sh
-# Masks for every npz case of a folder: inputs -> outputs.
+# Masks for every case of a folder: inputs -> outputs.
 #   in the container   /workspace/inputs -> /workspace/outputs  (the image sets INPUTS and OUTPUTS)
 #   on a bare host     test_input -> test_output beside this script
 # Environment: INPUTS, OUTPUTS (folders), BACKEND (cpu|gpu), MODEL (name in weights/manifest.json),

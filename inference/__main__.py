@@ -1,7 +1,8 @@
-"""The command line: a folder of npz cases in, a folder of masks out. `predict.sh` runs it."""
+"""The command line: a folder of cases in, a folder of masks out. `predict.sh` runs it."""
 
 import argparse
 import itertools
+import math
 import os
 import resource
 import signal
@@ -10,8 +11,20 @@ import time
 from pathlib import Path
 
 EPILOG = """\
-Reads every *.npz of the input folder itself, hidden files aside, in the order of their names, and writes the masks of
-each under the same name. A case that fails gives one line on stderr and no new file; the others are still done.
+Reads every case of the input folder itself, hidden files aside, in the order of their names, and writes the masks of
+each: background 0, object i of the boxes i. A case that fails gives one line on stderr and no new file; the others are
+still done.
+
+  case                        masks        boxes in
+  NAME.npz                    NAME.npz     the file
+  NAME.nii, NAME.nii.gz       NAME.nii.gz  NAME.boxes.json
+  NAME.png, .jpg, .jpeg       NAME.png     NAME.boxes.json
+  folder NAME, DICOM series   NAME.nii.gz  NAME.boxes.json
+
+NAME.boxes.json, beside the case: {"boxes": [[x_min, y_min, x_max, y_max], ...]}, or [x_min, y_min, z_min, x_max, y_max,
+z_max] for volumes, in voxels from 0 along the stored axes, bounds inclusive. Grey values of volumes: whole numbers 0..255
+stay; CT (DICOM says so, or values go down to -500) is cut to level 40, width 400; all else is stretched between the
+percentiles 0.5 and 99.5 of what is above 0. nibabel, pillow and pydicom read these files.
 
 exit status: 0 all cases are done, or there were none; 1 a case failed, or the output folder cannot be written; 2 the
 command itself cannot be followed: wrong arguments, no such input folder, no such model, an engine that cannot run here;
@@ -23,13 +36,18 @@ environment: THREADS, how many threads to use (all CPUs of the process); WEIGHTS
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line on `arguments` (those of the process where None) and return its exit status."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.check:
+        return _check(options)
+    if not (options.input and options.output):
+        parser.error("the following arguments are required: -i/--input, -o/--output")
     try:
-        paths = _input_paths(options)
+        cases = _find_cases(options)
     except _Refusal as refusal:
         return _complain(refusal, refusal.status)
-    if not paths:
-        print(f"no *.npz in {options.input}: nothing to do")
+    if not cases:
+        print(f"no case in {options.input}: nothing to do")
         return 0
 
     # Only now, for these imports take longer than all the checks above.
@@ -43,8 +61,8 @@ def main(arguments: list[str] | None = None) -> int:
         return _complain(_text(error), 2)
     if options.timing:
         print(f"open model {_ms(time.perf_counter() - start_s)}")
-    failed = sum(not _run_case(path, segment, options) for path in paths)
-    print(f"{len(paths) - failed} of {len(paths)} cases written to {options.output}")
+    failed = sum(not _run_case(path, options.output / name, segment, options) for path, name in cases.items())
+    print(f"{len(cases) - failed} of {len(cases)} cases written to {options.output}")
     return 1 if failed else 0
 
 
@@ -52,18 +70,38 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "python -m inference", description="Segment what the boxes of each case mark: images and boxes in, masks out.",
         epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-i", "--input", type=Path, required=True, help="folder of cases, *.npz")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="folder for the masks; made where missing")
+    parser.add_argument("-i", "--input", type=Path, help="folder of cases, see below")
+    parser.add_argument("-o", "--output", type=Path, help="folder for the masks; made where missing")
     parser.add_argument("--model", default="roi", help="name of a model (roi: roi2d for images, roi3d for volumes)")
     parser.add_argument("--backend", choices=("cpu", "gpu"), default="cpu", help="gpu takes the jittor engine")
     parser.add_argument("--engine", choices=("openvino", "onnxruntime", "jittor"),
                         help="what runs the network (openvino on the cpu, jittor on the gpu)")
     parser.add_argument("--exclude-z-max", action="store_true",
                         help="a volume slice by slice: end before z_max, as MedficientSAM's program does, not with it")
+    parser.add_argument("--window", nargs=2, type=float, metavar=("LEVEL", "WIDTH"),
+                        help="grey values of NIfTI, DICOM and deep pictures: cut to this window (CT lung: -600 1500)")
     parser.add_argument("-v", "--timing", action="store_true",
                         help="print for each case the ms to read, segment and write it, and the peak memory so far")
+    parser.add_argument("--check", action="store_true",
+                        help="instead of segmenting, say what Jittor finds here and whether it computes what numpy computes")
     parser.add_argument("--debug", action="store_true", help="print the traceback of every failure")
     return parser
+
+
+def _check(options: argparse.Namespace) -> int:
+    """Print what Jittor has to work with. Exit status 1 where something is not as it should be."""
+    from inference.engines import EngineError, thread_count
+    from inference.engines.jittor_check import report
+
+    fine = True
+    try:
+        for what, found, good in report(options.backend, thread_count()):
+            print(f"{'ok  ' if good else 'FAIL'} {what}: {found}", flush=True)
+            fine &= good
+    except EngineError as error:
+        _trace(options)
+        return _complain(error, 1)
+    return 0 if fine else 1
 
 
 class _Refusal(Exception):
@@ -74,20 +112,21 @@ class _Refusal(Exception):
         self.status = status
 
 
-def _input_paths(options: argparse.Namespace) -> list[Path]:
-    """Check the options against each other and the disk, fill in the engine, make the output folder, list the cases."""
+def _find_cases(options: argparse.Namespace) -> dict[Path, str]:
+    """Check the options against each other and the disk, fill in the engine, make the output folder; the cases in the order
+    of their names, each with the file name of its masks."""
     options.engine = options.engine or ("jittor" if options.backend == "gpu" else "openvino")
     if options.backend == "gpu" and options.engine != "jittor":
         raise _Refusal(f"--backend gpu must have --engine jittor; got {options.engine}", 2)
+    if options.window and not (abs(options.window[0]) < math.inf and 0 < options.window[1] < math.inf):
+        raise _Refusal(f"--window must be a level and a width above 0; got {options.window[0]:g} {options.window[1]:g}", 2)
     try:
-        # A folder's own files that are no folders themselves; hidden ones are temporaries and what file managers leave.
-        names = sorted(entry.name for entry in os.scandir(options.input)
-                       if entry.name.endswith(".npz") and not entry.name.startswith(".") and not entry.is_dir())
+        cases = _named_cases(options.input)
     except OSError as error:
         raise _Refusal(f"input folder {options.input} must be a folder that can be read; got {error.strerror}",
                        2) from error
-    if not names:
-        return []
+    if not cases:
+        return {}
     try:
         options.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -98,21 +137,37 @@ def _input_paths(options: argparse.Namespace) -> list[Path]:
     if options.output.samefile(options.input):
         raise _Refusal(f"output folder must not be the input folder, whose cases it would lose; got {options.output}",
                        2)
-    return [options.input / name for name in names]
+    return cases
 
 
-def _run_case(path: Path, segment, options: argparse.Namespace) -> bool:
+def _named_cases(folder: Path) -> dict[Path, str]:
+    """Raises OSError, and _Refusal where the masks of two cases would have one name."""
+    # A folder's own files that are no folders themselves; hidden ones are temporaries and what file managers leave.
+    entries = [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
+    cases = {folder / entry.name: entry.name for entry in entries if entry.name.endswith(".npz") and not entry.is_dir()}
+    if len(cases) < len(entries):
+        from inference.formats import find_cases
+        cases |= find_cases(folder)
+    first_of = {}
+    for path, name in cases.items():
+        if first_of.setdefault(name, path) is not path:
+            names = " and ".join(sorted(ascii(case.name) for case in (first_of[name], path)))
+            raise _Refusal(f"cases must have names of their own; got {names}, whose masks would both be {ascii(name)}", 2)
+    return dict(sorted(cases.items(), key=lambda case: case[0].name))
+
+
+def _run_case(path: Path, target: Path, segment, options: argparse.Namespace) -> bool:
     """Read, segment and write one case. True where it is written; else one line says why it is not."""
-    from inference.case import CaseError, printable, read_case, write_segs
+    from inference.case import CaseError, printable
 
     name = printable(path.name)
     try:
         times_s = [time.perf_counter()]
-        case = read_case(path)
+        case, write = _read(path, getattr(segment, "needs_boxes", True), options)
         times_s.append(time.perf_counter())
         segs = segment(case)
         times_s.append(time.perf_counter())
-        write_segs(options.output / path.name, segs)
+        write(target, segs)
         times_s.append(time.perf_counter())
     except Exception as error:  # whatever it is, the other cases are still to be done
         _trace(options)
@@ -121,9 +176,19 @@ def _run_case(path: Path, segment, options: argparse.Namespace) -> bool:
     if options.timing:
         read, segmented, written = (_ms(end - start) for start, end in itertools.pairwise(times_s))
         peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(f"{name} objects {len(case.boxes)} read {read} segment {segmented} write {written} "
+        objects = 0 if case.boxes is None else len(case.boxes)
+        print(f"{name} objects {objects} read {read} segment {segmented} write {written} "
               f"peak {peak_mb:.0f} MB", flush=True)
     return True
+
+
+def _read(path: Path, needs_boxes: bool, options: argparse.Namespace) -> tuple:
+    """A case, and what writes its masks: a function of the file and the labels."""
+    if path.name.endswith(".npz"):
+        from inference.case import read_case, write_segs
+        return read_case(path, needs_boxes), write_segs
+    from inference.formats import read
+    return read(path, needs_boxes, options.window)
 
 
 def _complain(message, status: int) -> int:

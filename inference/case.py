@@ -1,4 +1,4 @@
-"""One case of the challenge: an image and its boxes read from an untrusted npz, its masks written back.
+"""One case: an image and its boxes read from an untrusted npz, its masks written back. `formats` has the other formats.
 
 Layout of the files: the CVPR 2024 "Segment Anything In Medical Images On Laptop" bundle, github.com/bowang-lab/MedSAM,
 branch LiteMedSAM. Inputs hold `imgs`, `boxes` and, for volumes, `spacing`; outputs hold `segs`.
@@ -37,29 +37,33 @@ class CaseError(ValueError):
 class Case:
     """An image or a volume with one box per object to segment.
 
-    name            file name without `.npz`
+    name            file name without `.npz`, `.nii.gz`, ...
     image           uint8, 0..255: (H, W) grey, (H, W, 3) RGB, or (D, H, W) a volume
     boxes           int32, bounds inclusive, min <= max on every axis, at least one box. (N, 4) is x_min, y_min,
                     x_max, y_max in px; (N, 6) is x_min, y_min, z_min, x_max, y_max, z_max in voxels. A box overlaps
-                    the image but may stick out of it. Box i is label i + 1 of the masks.
+                    the image but may stick out of it. Box i is label i + 1 of the masks. None: nobody has drawn any, the
+                    model has to find its objects itself.
     spacing_xyz_mm  size of a voxel along x, y and z in mm, where the file says so; None for a 2-D image
     """
 
     name: str
     image: np.ndarray
-    boxes: np.ndarray
+    boxes: np.ndarray | None
     spacing_xyz_mm: tuple[float, float, float] | None = None
 
     @property
     def ndim(self) -> int:
         """2 for an image, 3 for a volume."""
-        return self.boxes.shape[1] // 2
+        if self.boxes is not None:
+            return self.boxes.shape[1] // 2
+        return 2 if self.image.ndim == 2 or self.image.shape[2] == 3 else 3
 
 
-def read_case(path: str | os.PathLike) -> Case:
+def read_case(path: str | os.PathLike, needs_boxes: bool = True) -> Case:
     """Read a case from an npz file that nobody vouches for; nothing in it is ever unpickled.
 
-    A file name that begins with 2D or 3D says which it is; otherwise the columns of `boxes` do.
+    A file name that begins with 2D or 3D says which it is; otherwise the columns of `boxes` do, without boxes the shape of
+    `imgs`: (H, W), (H, W, 1), (H, W, 3) and (H, W, 4) are 2-D. needs_boxes: whether there must be boxes.
     imgs     2-D: (H, W), (H, W, 1), (H, W, 3), or (H, W, 4) whose alpha is dropped; 3-D: (D, H, W), (D, H, W, 1), or
              (D, H, W, 3) which becomes grey. Any integer or float type with values 0..255; floats are rounded.
     boxes    (N, 4) or (N, 6) of any integer or float type; fractions are rounded outwards. Each box must overlap the
@@ -71,16 +75,23 @@ def read_case(path: str | os.PathLike) -> Case:
     path = Path(path)
     try:
         with _open_npz(path) as archive:
-            boxes = _checked_boxes(_read_array(archive, "boxes"), _ndim_of_name(path.name))
-            ndim = boxes.shape[1] // 2
-            image = _checked_image(_read_array(archive, "imgs"), ndim)
+            ndim, boxes = _ndim_of_name(path.name), None
+            if needs_boxes or "boxes.npy" in archive.namelist():
+                boxes = checked_boxes(_read_array(archive, "boxes"), ndim)
+                ndim = boxes.shape[1] // 2
+            image = _read_array(archive, "imgs")
+            ndim = ndim or _ndim_of_shape(image.shape)
+            image = _checked_image(image, ndim)
             spacing_xyz_mm = None
             if ndim == 3 and "spacing.npy" in archive.namelist():
                 spacing_xyz_mm = _checked_spacing(_read_array(archive, "spacing"))
-        _check_overlap(boxes, image.shape[:ndim])
+        if boxes is not None:
+            check_overlap(boxes, image.shape[:ndim])
+        case = Case(path.name.removesuffix(".npz"), image, boxes, spacing_xyz_mm)
+        check_ndim(case, ndim)
     except CaseError as error:
         raise CaseError(f"{printable(path.name)}: {error}") from error.__cause__
-    return Case(path.name.removesuffix(".npz"), image, boxes, spacing_xyz_mm)
+    return case
 
 
 def write_segs(path: str | os.PathLike, segs: np.ndarray) -> None:
@@ -92,11 +103,17 @@ def write_segs(path: str | os.PathLike, segs: np.ndarray) -> None:
     Raises CaseError when the file cannot be written (no such folder, no space left, ...).
     """
     path = Path(path)
+    write_npz(path, {"segs": checked_segs(path, segs)})
+
+
+def checked_segs(path: Path, segs: np.ndarray) -> np.ndarray:
+    """`segs` as uint8, or as uint16 where a label exceeds 255. Raises CaseError, which names `path`, on what are no labels
+    0..65535."""
     highest = int(segs.max(initial=0))
     if segs.dtype.kind not in "ui" or highest > MAX_BOXES or segs.min(initial=0) < 0:
         raise CaseError(f"{printable(path.name)}: segs must be integers 0..{MAX_BOXES}; got {segs.dtype} "
                         f"{segs.min(initial=0)}..{highest}")
-    write_npz(path, {"segs": segs.astype(np.uint8 if highest <= 255 else np.uint16, copy=False)})
+    return segs.astype(np.uint8 if highest <= 255 else np.uint16, copy=False)
 
 
 def write_npz(path: str | os.PathLike, arrays: dict[str, np.ndarray]) -> None:
@@ -104,10 +121,13 @@ def write_npz(path: str | os.PathLike, arrays: dict[str, np.ndarray]) -> None:
 
     The same arrays give the same bytes. Raises CaseError when the file cannot be written.
     """
-    path = Path(path)
-    packed = _packed(arrays)
+    write_bytes(Path(path), _packed(arrays))
+
+
+def write_bytes(path: Path, data: bytes | memoryview) -> None:
+    """Write a file whole or not at all. Raises CaseError."""
     try:
-        write_whole(path, packed)
+        write_whole(path, data)
     except OSError as error:
         raise CaseError(f"{printable(path.name)}: cannot be written to {printable(str(path.parent))}; got "
                         f"{error.strerror or error}") from error
@@ -186,8 +206,19 @@ def _ndim_of_name(name: str) -> int | None:
     return {"2D": 2, "3D": 3}.get(name[:2].upper())
 
 
-def _checked_boxes(boxes: np.ndarray, ndim: int | None) -> np.ndarray:
-    """Boxes as int32, rounded outwards; `ndim` is what the file name says, None where it says nothing."""
+def _ndim_of_shape(shape: tuple[int, ...]) -> int:
+    return 2 if len(shape) == 2 or len(shape) == 3 and shape[2] in (1, 3, 4) else 3
+
+
+def check_ndim(case: Case, ndim: int) -> None:
+    """Raise CaseError where the case would be taken for another number of axes than the `ndim` that it has."""
+    if case.ndim != ndim:
+        raise CaseError(f"a volume without boxes must not be 3 wide, which would be RGB; got {case.image.shape}")
+
+
+def checked_boxes(boxes: np.ndarray, ndim: int | None) -> np.ndarray:
+    """Boxes (N, 4) or (N, 6) of any numbers as int32, rounded outwards. ndim: 2 or 3 where it is known, then they must be
+    of its columns. Raises CaseError."""
     layout = _BOX_LAYOUT[ndim] if ndim else " or ".join(_BOX_LAYOUT.values())
     columns = (2 * ndim,) if ndim else (4, 6)
     if boxes.ndim > 0 and len(boxes) == 0:
@@ -210,7 +241,9 @@ def _checked_boxes(boxes: np.ndarray, ndim: int | None) -> np.ndarray:
     return boxes
 
 
-def _check_overlap(boxes: np.ndarray, shape: tuple[int, ...]) -> None:
+def check_overlap(boxes: np.ndarray, shape: tuple[int, ...]) -> None:
+    """Raise CaseError where one of the boxes (N, 2 * rank), x first, lies outside an image of `shape` (rank,), z or y
+    first."""
     axes = len(shape)
     length_per_axis = np.array(shape[::-1])  # boxes are x, y, z where arrays are z, y, x
     outside = (boxes[:, axes:] < 0) | (boxes[:, :axes] >= length_per_axis)

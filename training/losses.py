@@ -5,9 +5,14 @@ import jittor as jt
 import models  # noqa: F401  (sets Jittor's environment first)
 
 
+def pixel_cross_entropy(logits, target):
+    """Binary cross-entropy of each element, finite for any logit. target: of the logits' shape, in 0..1 and may be soft."""
+    return jt.maximum(logits, 0.0) - logits * target + jt.log(1.0 + jt.exp(-jt.abs(logits)))
+
+
 def binary_cross_entropy(logits, target):
-    """Mean binary cross-entropy, finite for any logit. logits, target: (N, 1, *sizes), target in 0..1 and may be soft."""
-    return (jt.maximum(logits, 0.0) - logits * target + jt.log(1.0 + jt.exp(-jt.abs(logits)))).mean()
+    """Its mean."""
+    return pixel_cross_entropy(logits, target).mean()
 
 
 def dice(logits, target):
@@ -30,9 +35,8 @@ def squared_dice(logits, target, slack: float = 1e-5):
 
 def focal(logits, target, gamma: float = 2.0):
     """Mean focal loss without class weights (Lin et al. 2017, arXiv 1708.02002, equation 4). target: 0 or 1."""
-    cross_entropy = jt.maximum(logits, 0.0) - logits * target + jt.log(1.0 + jt.exp(-jt.abs(logits)))
     missed = jt.sigmoid(logits * (1.0 - 2.0 * target))
-    return (missed**gamma * cross_entropy).mean()
+    return (missed**gamma * pixel_cross_entropy(logits, target)).mean()
 
 
 def iou_error(predicted, logits, target):

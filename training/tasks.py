@@ -11,7 +11,7 @@ task      in Jittor: build(recipe) -> network, losses(network, recipe, *batch) -
 import importlib
 from types import ModuleType
 
-TASKS = ("roi", "sam", "distil")
+TASKS = ("roi", "sam", "distil", "sam2")
 
 
 def samples(task: str) -> ModuleType:

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from inference.case import Case, CaseError
-from inference.engines import open_engine
+from inference.case import Case, CaseError, printable
+from inference.engines import Engine, open_engine
 from inference.weights import find_model
 
 Segmenter = Callable[[Case], np.ndarray]
@@ -19,27 +19,29 @@ def open_segmenter(model: str = "roi", engine: str = "openvino", backend: str = 
     roi      roi2d for images, roi3d for volumes; each is loaded when the first case needs it
     roi2d    volumes too, slice by slice
     roi3d    volumes alone; an image raises CaseError
-    a model of the SAM family   images, and volumes slice by slice
-    a model of the SAM 2 family images, and volumes by what it remembers of other slices
+    the SAM family        images, and volumes slice by slice
+    the SAM 2 family      images, and volumes by what it remembers of other slices
+    samed, medsegdiff     images, and volumes slice by slice, without boxes: they look for what they were trained on. What
+                          they return has an attribute needs_boxes, which is False
 
     exclude_z_max: slice by slice, whether a box ends before its z_max, see SliceSegmenter. Raises WeightsError for an
     unknown model, EngineError for an engine that cannot run here.
     """
     from inference.segment.propagate import GRAPHS, PropagateSegmenter, tracker_of
-    from inference.segment.roi import RoiSegmenter
     from inference.segment.slices import SliceSegmenter
-
-    loaded: dict[str, Segmenter] = {}
-
-    def load(name: str) -> RoiSegmenter:
-        if name not in loaded:
-            loaded[name] = RoiSegmenter(open_engine(engine, find_model(name), backend))
-        return loaded[name]
 
     if model == "roi":
         for name in ("roi2d", "roi3d"):
             find_model(name)  # a manifest without it is an error now, not at the first case that needs it
-        return lambda case: load(f"roi{case.ndim}d")(case)
+        loaded: dict[str, Segmenter] = {}
+
+        def by_rank(case: Case) -> np.ndarray:
+            name = f"roi{case.ndim}d"
+            if name not in loaded:
+                loaded[name] = _of_one_graph(open_engine(engine, find_model(name), backend))
+            return loaded[name](case)
+
+        return by_rank
     files = find_model(model)
     if files.graphs == GRAPHS:
         return PropagateSegmenter(tracker_of(files, engine, backend, hole_px=8), exclude_z_max)
@@ -47,18 +49,32 @@ def open_segmenter(model: str = "roi", engine: str = "openvino", backend: str = 
         from inference.segment.sam import SamSegmenter
 
         planar = SamSegmenter(*(open_engine(engine, files.part(graph), backend) for graph in ("encoder", "decoder")))
-    elif files.family == "roi2d":
-        planar = load(model)
     else:
-        planar = None
-    if planar:
-        sliced = SliceSegmenter(planar, exclude_z_max)
-        return lambda case: planar(case) if case.ndim == 2 else sliced(case)
-    volumetric = load(model)
+        planar = _of_one_graph(open_engine(engine, files, backend))
+        if not getattr(planar, "needs_boxes", True):
+            return planar
+    if files.family == "roi3d":
+        return _of_volumes(model, planar)
+    sliced = SliceSegmenter(planar, exclude_z_max)
+    return lambda case: planar(case) if case.ndim == 2 else sliced(case)
 
+
+def _of_one_graph(engine: Engine) -> Segmenter:
+    """The segmenter whose facts the model file has."""
+    if "classes" in engine.facts:
+        from inference.segment.semantic import SemanticSegmenter
+        return SemanticSegmenter(engine)
+    if "timesteps" in engine.facts:
+        from inference.segment.diffusion import DiffusionSegmenter, from_environment
+        return DiffusionSegmenter(engine, **from_environment())
+    from inference.segment.roi import RoiSegmenter
+    return RoiSegmenter(engine)
+
+
+def _of_volumes(model: str, segmenter: Segmenter) -> Segmenter:
     def segment(case: Case) -> np.ndarray:
         if case.ndim == 2:
-            raise CaseError(f"{case.name}.npz: model {model} must have a volume; got an image with boxes (N, 4)")
-        return volumetric(case)
+            raise CaseError(f"{printable(case.name)}: model {model} must have a volume; got an image with boxes (N, 4)")
+        return segmenter(case)
 
     return segment

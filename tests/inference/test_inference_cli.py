@@ -75,7 +75,7 @@ def test_timing_names_the_parts(folders, box_filler, capsys):
 def test_an_empty_folder_is_no_failure(tmp_path, box_filler, capsys):
     (tmp_path / "in").mkdir()
     assert main(["-i", str(tmp_path / "in"), "-o", str(tmp_path / "out")]) == 0
-    assert capsys.readouterr() == (f"no *.npz in {tmp_path / 'in'}: nothing to do\n", "")
+    assert capsys.readouterr() == (f"no case in {tmp_path / 'in'}: nothing to do\n", "")
     assert os.listdir(tmp_path) == ["in"] and box_filler == []
 
 

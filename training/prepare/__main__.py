@@ -10,7 +10,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from inference.case import printable
-from training.prepare import flare
+from training.prepare import fewshot, flare, synapse
 from training.prepare.cases import Recipe, Source, forget, prepare, targets
 from training.prepare.intensity import Percentiles, Window, rule_of
 from training.prepare.report import DONE, FAILED, LEFT_OUT, Row, read_rows, summary, write_rows
@@ -56,12 +56,16 @@ def _parser() -> argparse.ArgumentParser:
                         help="keep the axes as stored; otherwise x, y, z point to the patient's left, back and head")
     layout.add_argument("--boxes", action="store_true", help="put boxes into training files too")
     layout.add_argument("--overwrite", action="store_true", help="make cases anew that are there already")
+    fewshot.add_parser(commands)
+    synapse.add_parser(commands)
     return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     args = _parser().parse_args(arguments)
+    if "run" in args:
+        return args.run(args)
     try:
         recipe = _recipe(args)
         for option in ("images", "labels"):

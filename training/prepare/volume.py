@@ -8,9 +8,8 @@ import nibabel as nib
 import numpy as np
 from nibabel import orientations
 
-# Axes of the array are z, y, x; this is where x, y and z point: to the patient's left, back and head. It is how axial
-# slices are shown: the first row is the patient's front, the first column the right side. ITK's identity direction.
-ORIENTATION = ("L", "P", "S")
+from inference.formats.orientation import Turn, placed_affine
+
 MAX_VOXELS = 1 << 30
 MAX_LABEL = 65_535
 _MM = {"unknown": 1.0, "mm": 1.0, "meter": 1000.0, "micron": 0.001}
@@ -41,28 +40,25 @@ class Volume:
 def read_volume(image_path: Path, labels_path: Path, reorient: bool = True) -> Volume:
     """Reads a pair of NIfTI files that lie on the same grid.
 
-    reorient: turn and mirror the axes to ORIENTATION; False keeps the order in which the file stores them, as programs that
-    read by SimpleITK without a look at the direction do. Raises VolumeError.
+    reorient: turn and mirror the axes as inference does, see Turn; False keeps the order in which the file stores them, as
+    programs that read by SimpleITK without a look at the direction do. Raises VolumeError.
     """
     image, labels = _open(image_path), _open(labels_path)
     if image.shape != labels.shape:
         raise VolumeError(f"labels must have the image's shape {image.shape}; got {labels.shape}")
-    known = _is_placed(image)
-    if known and _is_placed(labels):
+    affine = placed_affine(image)
+    known = affine is not None
+    if known and placed_affine(labels) is not None:
         _check_same_place(image, labels)
-    turn = orientations.io_orientation(image.affine)
-    if np.isnan(turn).any():
-        raise VolumeError(f"{image_path.name}: must say how its axes lie; got an affine of rank below 3")
-    stored = "".join(orientations.ornt2axcodes(turn)) if known else "unknown"
-    if known and reorient:
-        turn = orientations.ornt_transform(turn, orientations.axcodes2ornt(ORIENTATION))
-    else:
-        turn = np.array([[axis, 1] for axis in range(3)])
-    spacing = _spacing_xyz_mm(image)
-    # Row i of the transform says to which axis of the result axis i of the file goes.
-    spacing = tuple(spacing[int(axis)] for axis in np.argsort(turn[:, 0]))
-    return Volume(_turned(_values(image, image_path), turn), _turned(_labels(labels, labels_path), turn), spacing, stored,
-                  _tilt_degrees(image.affine) if known else 0.0)
+    try:
+        turn = Turn(affine, image.shape)
+    except ValueError as error:
+        raise VolumeError(f"{image_path.name}: {error}") from error
+    stored = "".join(orientations.aff2axcodes(affine)) if known else "unknown"
+    if not reorient:
+        turn = Turn(None, image.shape)
+    return Volume(turn.zyx(_values(image, image_path)), turn.zyx(_labels(labels, labels_path)),
+                  turn.xyz(_spacing_ijk_mm(image)), stored, _tilt_degrees(affine) if known else 0.0)
 
 
 def _open(path: Path):
@@ -102,22 +98,12 @@ def _labels(opened, path: Path) -> np.ndarray:
     return labels
 
 
-def _turned(values: np.ndarray, turn: np.ndarray) -> np.ndarray:
-    """x, y, z of nibabel to z, y, x, contiguous."""
-    return np.ascontiguousarray(orientations.apply_orientation(values, turn).transpose(2, 1, 0))
-
-
-def _spacing_xyz_mm(opened) -> tuple[float, ...]:
+def _spacing_ijk_mm(opened) -> tuple[float, ...]:
     """Along the axes as the file stores them."""
     spacing = [float(zoom) * _MM[opened.header.get_xyzt_units()[0]] for zoom in opened.header.get_zooms()[:3]]
     if not all(math.isfinite(mm) and mm > 0 for mm in spacing):
         raise VolumeError(f"voxels must have a size along each axis; got {spacing} mm")
     return tuple(spacing)
-
-
-def _is_placed(opened) -> bool:
-    """Whether the header says how the axes lie; without either code nibabel guesses, and so would we."""
-    return bool(int(opened.header["qform_code"]) or int(opened.header["sform_code"]))
 
 
 def _check_same_place(image, labels) -> None:
