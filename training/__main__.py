@@ -12,7 +12,7 @@ import sys
 # The workers resample with small matrix products: a thread each is all they can use, and more would take the trainer's.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from training import data, mpi, tasks
+from training import mpi, tasks
 from training.checkpoint import load_state
 from training.loader import Loader
 from training.mirrors import open_mirror
@@ -43,7 +43,7 @@ def main() -> int:
             raise ValueError(f"{state}: a run is there already; add --resume to go on, or choose another --out")
         if args.weights and not args.weights.is_file():
             raise ValueError(f"--weights: there is no file {args.weights}")
-        datasets = data.read_datasets(args.data, rank=tasks.samples(recipe.task).rank(recipe))
+        datasets = tasks.datasets(recipe, args.data)
         args.out.mkdir(parents=True, exist_ok=True)
         mirrors = tuple(open_mirror(name, args.out, dataclasses.asdict(recipe)) for name in args.log if rank == 0)
     except (RecipeError, ValueError) as error:

@@ -24,7 +24,8 @@ class Recipe:
     in, whose gradients are added: memory for time. clip_norm: longest gradient, 0 for any. freeze_norms_at: from this step
     on the batch norms use their averaged statistics, in training as when the model is used: a batch of many modalities, or
     of another crop shape, has statistics that no single picture has. bfloat16: whether convolutions multiply in it where
-    the processor can (AMX). amp: automatic mixed precision, which Jittor does not train with on a CPU.
+    the processor can (AMX). leave_out: names of datasets that are neither learnt from nor validated on. amp: automatic mixed
+    precision, which Jittor does not train with on a CPU.
     """
 
     task: str
@@ -45,6 +46,7 @@ class Recipe:
     clip_norm: float = 0.0
     freeze_norms_at: int = 2**31
     bfloat16: bool = True
+    leave_out: tuple[str, ...] = ()
     amp: bool = False
 
     def check(self):

@@ -1,5 +1,5 @@
 """What the noisy mask does to the encoding of the image: the FF-Parser and dynamic conditional encoding (Wu et al. 2022,
-arXiv 2211.00611, sections 3.2 and 3.3)."""
+arXiv 2211.00611, sections 3.2 and 3.3), each of which may be left out."""
 
 import jittor as jt
 from jittor import nn
@@ -22,14 +22,18 @@ class Conditioning(nn.Module):
         if self.dynamic:
             self.to_dynamic_ff_parser_attn_map = ViT(
                 4 * dim, dim, size, config.patch_size, config.cond_heads, config.cond_dim_head, config.cond_depth)
-        self.norm_input = LayerNorm(dim, bias=True)
-        self.norm_condition = LayerNorm(dim, bias=True)
-        self.block = ResnetBlock(dim, dim)
+        self.dynamic_encoding = config.dynamic_encoding
+        if self.dynamic_encoding:
+            self.norm_input = LayerNorm(dim, bias=True)
+            self.norm_condition = LayerNorm(dim, bias=True)
+            self.block = ResnetBlock(dim, dim)
 
     def execute(self, x, c):
         """x: features of the noisy mask, c: of the image, both float32 (N, dim, size, size). Returns the new c."""
         if self.ff_parser:
             x = self.filtered(x, c)
+        if not self.dynamic_encoding:
+            return c + x
         return self.block(self.norm_input(x) * self.norm_condition(c) * c)
 
     def filtered(self, x, c):

@@ -2,10 +2,13 @@
 
 import dataclasses
 
-from models.medsegdiff.diffusion import Diffusion
+from inference.diffusion.ensemble import Ensemble
+from inference.diffusion.schedule import Diffusion
 
 GROUPS = 8
 """Of all group norms."""
+PUBLISHED = Ensemble(steps=100, samples=25)
+"""Of the published runs."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,11 +20,12 @@ class MedSegDiffConfig:
     attn_dim_head: of the attentions of the levels and of the middle, whose transformer has mid_depth layers; the last level
     has full attention, the others linear. cond_heads, cond_dim_head, cond_depth: of the transformers that make the dynamic
     attention maps of the FF-Parsers, from patches of cond_patch_size px; 0: the smallest from 2 that divides the last
-    level's side.
+    level's side. ensemble: how a runtime draws masks where it is not told otherwise.
 
     Ablations, each False takes a part away with its parameters: self_condition, the denoiser's own last guess as a further
-    input; ff_parser, the filter in the frequency domain; dynamic_encoding, all of the conditioning by the noisy mask, the
-    FF-Parser in it, so that the image is encoded by itself; attention, at the levels and in the middle.
+    input; ff_parser, the filter in the frequency domain; dynamic_encoding, the product of the mask's features with the
+    image's and the block that follows, in whose place the filtered features are added, or, without ff_parser too, nothing
+    is, and the image is encoded by itself; attention, at the levels and in the middle.
     The flags of an earlier port, by their names there: disable_ff_parser takes away the dynamic attention map alone, the
     learned static map stays; disable_dynamic_encoding keeps the image's features out of the decoder's skip connections
     (and leaves all conditioning where it is).
@@ -40,6 +44,7 @@ class MedSegDiffConfig:
     mid_depth: int = 1
     cond_patch_size: int = 0
     diffusion: Diffusion = Diffusion()
+    ensemble: Ensemble = Ensemble()
     self_condition: bool = True
     ff_parser: bool = True
     dynamic_encoding: bool = True
@@ -78,10 +83,36 @@ class MedSegDiffConfig:
         return next((size for size in range(2, self.last_size) if self.last_size % size == 0), max(1, self.last_size))
 
     def facts(self) -> dict[str, str]:
-        """What a runtime must know, as strings: they travel inside every exported file."""
-        return {"family": self.name, "image_size": str(self.image_size), "channels": str(self.channels),
-                "value_range": "-1,1", "self_condition": str(self.self_condition).lower()} | {
-                    key: str(value) for key, value in dataclasses.asdict(self.diffusion).items()}
+        """What a runtime must know, and what it takes to build the same again (`from_facts`), as strings: they travel inside
+        every exported file."""
+        values = dataclasses.asdict(self)
+        for part in ("diffusion", "ensemble"):
+            values |= values.pop(part)
+        return {"family": values.pop("name"), "value_range": "-1,1"} | {key: _text(value) for key, value in values.items()}
+
+
+def from_facts(facts: dict[str, str]) -> MedSegDiffConfig:
+    """The configuration whose `facts` these are; what they do not say is as in the model of that name. Raises ValueError."""
+    if facts.get("family") not in CONFIGS:
+        raise ValueError(f"family must be one of {', '.join(CONFIGS)}; got {facts.get('family')}")
+    config = CONFIGS[facts["family"]]
+    inner = {name: _replaced(getattr(config, name), facts) for name in ("diffusion", "ensemble")}
+    return dataclasses.replace(_replaced(config, facts), **inner)
+
+
+def _replaced(config, facts):
+    kinds = {field.name: field.type for field in dataclasses.fields(config) if field.name in facts}
+    return dataclasses.replace(config, **{name: _value(facts[name], kind) for name, kind in kinds.items()})
+
+
+def _text(value) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value).lower()
+
+
+def _value(text, kind):
+    if kind is bool:
+        return {"true": True, "false": False}[text]
+    return kind(text) if kind in (int, str) else tuple(int(number) for number in text.split(","))
 
 
 # medsegdiff-nano is to be trained from nothing, in hours, on two cores, and draws an ensemble in seconds. It has S's levels
@@ -91,9 +122,9 @@ class MedSegDiffConfig:
 # Patches of 4 px keep the attention maps' transformers at 256 tokens: with 2 px the first would have 1024, and would take
 # 0.29 GFLOPs more. An ensemble of 5 in 10 steps is 68 GFLOPs.
 CONFIGS = {config.name: config for config in (
-    MedSegDiffConfig("medsegdiff-s", 256, (1, 2, 4, 8), 2, 16, 2, 2, 16),
-    MedSegDiffConfig("medsegdiff-b", 256, (1, 2, 4, 8, 16), 4, 32, 3, 4, 32),
-    MedSegDiffConfig("medsegdiff-l", 256, (1, 2, 4, 8, 16, 32), 6, 48, 4, 6, 48),
-    MedSegDiffConfig("medsegdiff++", 256, (1, 2, 4, 8, 16, 32), 8, 64, 6, 8, 64),
+    MedSegDiffConfig("medsegdiff-s", 256, (1, 2, 4, 8), 2, 16, 2, 2, 16, ensemble=PUBLISHED),
+    MedSegDiffConfig("medsegdiff-b", 256, (1, 2, 4, 8, 16), 4, 32, 3, 4, 32, ensemble=PUBLISHED),
+    MedSegDiffConfig("medsegdiff-l", 256, (1, 2, 4, 8, 16, 32), 6, 48, 4, 6, 48, ensemble=PUBLISHED),
+    MedSegDiffConfig("medsegdiff++", 256, (1, 2, 4, 8, 16, 32), 8, 64, 6, 8, 64, ensemble=PUBLISHED),
     MedSegDiffConfig("medsegdiff-nano", 64, (1, 2, 4, 4), 2, 16, 2, 2, 16, dim=16, cond_patch_size=4),
 )}

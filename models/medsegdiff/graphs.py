@@ -15,8 +15,8 @@ class Denoiser(nn.Module):
         self.unet = unet
 
     def execute(self, noisy, time, image, guess):
-        """noisy float32 (N, 1, S, S), time int32 (N,), image float32 (N, channels, S, S), guess float32 (N, 1, S, S), zeros
-        at the first step. Returns float32 (N, 1, S, S), see Unet.execute."""
+        """noisy float32 (N, 1, S, S), time float32 (N,), whole numbers, image float32 (N, channels, S, S), guess float32 (N, 1,
+        S, S), zeros at the first step. Returns float32 (N, 1, S, S), see Unet.execute."""
         return {"prediction": self.unet(noisy, time, image, guess)}
 
 
@@ -37,7 +37,7 @@ def graphs_of(unet) -> list[Graph]:
         shapes = {"noisy": 1, "image": config.channels, "guess": 1}
         case = {name: rng.uniform(-1, 1, (batch, shapes[name], config.image_size, config.image_size)).astype(np.float32)
                 for name in names if name in shapes}
-        case["time"] = rng.integers(0, config.diffusion.timesteps, batch, np.int32)
+        case["time"] = rng.integers(0, config.diffusion.timesteps, batch).astype(np.float32)
         cases.append({name: case[name] for name in names})
     denoiser = Denoiser if config.self_condition else PlainDenoiser
     return [Graph("", denoiser(unet), unet.facts(), cases, {name: {0: "batch"} for name in names})]

@@ -24,7 +24,8 @@ class Unet(nn.Module):
         self.cond_init_conv = nn.Conv2d(config.channels, dim, 7, padding=3)
         self.time_mlp = nn.Sequential(SinusoidalPosEmb(dim), nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, 4 * dim))
         levels = list(zip(config.widths, config.sizes))
-        if config.dynamic_encoding:
+        self.conditions = config.dynamic_encoding or config.ff_parser
+        if self.conditions:
             self.conditioners = nn.ModuleList([Conditioning(config, width, size) for width, size in levels])
         self.downs = encoder(config)
         self.mid_block1 = ResnetBlock(last, last, 4 * dim)
@@ -53,7 +54,7 @@ class Unet(nn.Module):
             x, c = block1(x, t), cond1(c, t)
             skips.append(self.skipped(x, c))
             x, c = attend(block2(x, t)), cond_attend(cond2(c, t))
-            if self.config.dynamic_encoding:
+            if self.conditions:
                 c = self.conditioners[i](x, c)
             skips.append(self.skipped(x, c))
             x, c = down(x), cond_down(c)

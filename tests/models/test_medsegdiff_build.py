@@ -1,6 +1,7 @@
 """Named MedSegDiffs: parameters, keys, ablations, what their configurations promise. Counts are those of 06 of the reference,
 section 4, which the logs of the earlier port's runs confirm."""
 
+import dataclasses
 import pathlib
 import subprocess
 import sys
@@ -8,8 +9,10 @@ import sys
 import pytest
 
 import models  # noqa: F401
-from models.medsegdiff.build import build, load_weights, parameter_count, save_weights
-from models.medsegdiff.config import CONFIGS
+from inference.diffusion.ensemble import Ensemble
+from inference.diffusion.schedule import Diffusion
+from models.medsegdiff.build import build, load_weights, open_file, parameter_count, save_weights
+from models.medsegdiff.config import CONFIGS, from_facts
 
 KEYS = pathlib.Path(__file__).resolve().parents[3] / "shared" / "reference" / "keys" / "msd_S_64.txt"
 TINY = {"image_size": 16, "dim": 8, "dim_mults": (1, 2)}
@@ -71,7 +74,8 @@ def test_flags_of_the_earlier_port(changes, counts):
 
 
 @pytest.mark.parametrize("switch, gone", [
-    ("ff_parser", ("ff_parser_attn_map",)), ("dynamic_encoding", ("conditioners.",)), ("self_condition", ()),
+    ("ff_parser", ("ff_parser_attn_map",)), ("self_condition", ()),
+    ("dynamic_encoding", (".norm_input.", ".norm_condition.", *(f"conditioners.{level}.block." for level in range(4)))),
     ("attention", ("downs.0.2.", "downs.1.2.", "downs.2.2.", "downs.3.2.", "ups.0.2.", "ups.1.2.", "ups.2.2.", "ups.3.2.",
                    "mid_transformer.")),
 ])
@@ -80,6 +84,11 @@ def test_ablations_take_their_parameters_away_and_no_others(switch, gone):
     state = build("medsegdiff-s", image_size=64, **{switch: False}).state_dict()
     assert set(full.state_dict()) - set(state) == {key for key in full.state_dict() if any(part in key for part in gone)}
     assert list(state["init_conv.weight"].shape) == [64, 1 if switch == "self_condition" else 2, 7, 7]
+
+
+def test_without_ff_parser_and_dynamic_encoding_there_are_no_conditioners():
+    state = build("medsegdiff-s", image_size=64, ff_parser=False, dynamic_encoding=False).state_dict()
+    assert not any(key.startswith("conditioners.") for key in state)
 
 
 @pytest.mark.parametrize("size, levels, patch", [
@@ -104,13 +113,36 @@ def test_weights_survive_the_disk_with_what_must_be_known_of_them(tmp_path):
     """Size, channels and self-conditioning come from the file: nobody has to give them again."""
     a, b = (build("medsegdiff-nano", cond_patch_size=2, channels=4, **TINY) for _ in range(2))
     save_weights(a, tmp_path / "a.safetensors")
-    assert load_weights(b, tmp_path / "a.safetensors") == a.facts() == {
+    facts = load_weights(b, tmp_path / "a.safetensors")
+    assert facts == a.facts() and facts.items() >= {
         "family": "medsegdiff-nano", "image_size": "16", "channels": "4", "value_range": "-1,1", "timesteps": "100",
-        "schedule": "cosine", "objective": "pred_noise", "self_condition": "true"}
+        "schedule": "cosine", "objective": "pred_noise", "self_condition": "true", "ff_parser": "true", "steps": "10",
+        "samples": "5", "fusion": "mean"}.items()
     assert all((var.numpy() == a.state_dict()[key].numpy()).all() for key, var in b.state_dict().items())
 
 
+@pytest.mark.parametrize("changes", [{}, {"diffusion": Diffusion(50, "linear", "pred_v"), "ensemble": Ensemble(3, 2, "staple"),
+                                          "ff_parser": False, "self_condition": False, "attention": False}])
+def test_a_model_is_built_again_from_its_file(changes, tmp_path):
+    model = build("medsegdiff-nano", cond_patch_size=2, **TINY | changes)
+    save_weights(model, tmp_path / "a.safetensors")
+    again = open_file(tmp_path / "a.safetensors")
+    assert again.config == model.config and set(again.state_dict()) == set(model.state_dict())
+    assert from_facts({"family": "medsegdiff-s", "image_size": "64"}) == dataclasses.replace(CONFIGS["medsegdiff-s"],
+                                                                                             image_size=64)
+
+
+def test_weights_for_another_objective_are_refused(tmp_path):
+    """Their shapes are the same. How many masks are drawn is no part of them."""
+    save_weights(build("medsegdiff-nano", diffusion=Diffusion(objective="pred_v"), **TINY), tmp_path / "v.safetensors")
+    with pytest.raises(ValueError, match="v.safetensors: does not fit medsegdiff-nano: it was made with objective pred_v, not "
+                                         "pred_noise$"):
+        load_weights(build("medsegdiff-nano", **TINY), tmp_path / "v.safetensors")
+    load_weights(build("medsegdiff-nano", diffusion=Diffusion(objective="pred_v"), ensemble=Ensemble(1, 1), **TINY),
+                 tmp_path / "v.safetensors")
+
+
 def test_configurations_and_sampling_are_free_of_jittor(repo):
-    code = ("import sys; from models.medsegdiff import config, diffusion, ensemble; "
+    code = ("import sys; from models.medsegdiff import config; from inference.diffusion import ensemble, sampling, schedule; "
             "sys.exit('jittor' in sys.modules or 'SimpleITK' in sys.modules)")
     assert subprocess.run([sys.executable, "-c", code], cwd=repo, check=False).returncode == 0

@@ -22,7 +22,7 @@ def test_one_step(changes, tmp_path):
     graph, = model.graphs()
     inputs = [Input(name, array.shape, str(array.dtype), graph.dynamic[name]) for name, array in graph.cases[0].items()]
     assert [spec.name for spec in inputs] == ["noisy", "time", "image", "guess"][:3 if changes else 4]
-    assert graph.cases[0]["time"].dtype == np.int32 and graph.facts["timesteps"] == "100"
+    assert graph.cases[0]["time"].dtype == np.float32 and graph.facts["timesteps"] == "100"
     with cpu.installed():
         exported = export(graph.module, inputs, tmp_path / "step.onnx", cases=graph.cases)
     assert exported.assumptions == []

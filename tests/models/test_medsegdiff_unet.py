@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 import models  # noqa: F401
+from inference.diffusion.schedule import Diffusion
 from models import cpu
 from models.medsegdiff.build import build
-from models.medsegdiff.diffusion import Diffusion
 from models.medsegdiff.self_conditioning import predict
 
 TINY = {"image_size": 16, "dim": 8, "dim_mults": (1, 2), "cond_patch_size": 2, "cond_depth": 1}
@@ -98,6 +98,20 @@ def test_without_the_ff_parser_is_with_a_map_of_ones():
     static = tiny(disable_ff_parser=True)
     same = output(static, *arguments)
     assert np.abs(output(copied(static, tiny(ff_parser=False)), *arguments) - same).max() < 1e-4 * np.abs(same).max()
+
+
+def test_the_ff_parser_alone_adds_the_filtered_features():
+    """As it starts it filters nothing: with all maps at one, each level's c becomes c + x; with all at zero, c stays, which is
+    the network with neither part."""
+    arguments = inputs()
+    alone = tiny(dynamic_encoding=False, disable_ff_parser=True)
+    x, c = (jt.array(np.random.default_rng(2).standard_normal((2, 8, 16, 16), np.float32)) for _ in range(2))
+    with jt.no_grad():
+        assert np.abs(alone.conditioners[0](x, c).numpy() - (c + x).numpy()).max() < 1e-5
+    for conditioner in alone.conditioners:
+        conditioner.ff_parser_attn_map.assign(jt.zeros_like(conditioner.ff_parser_attn_map))
+    neither = output(copied(alone, tiny(dynamic_encoding=False, ff_parser=False)), *arguments)
+    assert np.abs(output(alone, *arguments) - neither).max() < 1e-5 * np.abs(neither).max()
 
 
 def test_a_missing_guess_is_zeros():

@@ -1,6 +1,7 @@
 """Synapse's NIfTI volumes to SAMed's slices and volumes: values, labels, axes, lists and report, worked out by hand."""
 
 import csv
+from types import SimpleNamespace
 
 import h5py
 import nibabel as nib
@@ -8,7 +9,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from evaluation.organs.volumes import Grey, find_volumes, read_volume
 from training.prepare import __main__ as command
+from training.samed.slices import plane, read_datasets
 
 SPACING_XYZ_MM = (0.5, 0.75, 3.0)
 
@@ -127,3 +130,19 @@ def test_bad_arguments(tmp_path, capsys, options, message):
     (tmp_path / "in").mkdir()
     assert run(tmp_path, *options) == 2
     assert message in capsys.readouterr().err
+
+
+def test_training_and_the_volume_test_read_what_it_writes(tmp_path):
+    for number in (5, 6, 8):
+        write(tmp_path / "in", number)
+    assert run(tmp_path) == 0
+    image, labels = expected()
+    recipe = SimpleNamespace(datasets=("Synapse",), labels=tuple(range(1, 9)), gapless=())
+    (dataset,) = read_datasets(tmp_path / "out", recipe)
+    assert [(case.name, len(case.paths)) for case in dataset.train] == [("case0005", 5), ("case0006", 5)]
+    found, classes = plane(recipe, dataset.train[1], 2)
+    assert np.abs(found - image[2]).max() < 1e-6 and (classes == labels[2]).all()
+    (source,), _ = find_volumes(tmp_path / "out" / "test_vol_h5")
+    volume = read_volume(source, Grey())
+    assert source.name == "case0008" and (volume.truth == labels).all()
+    assert volume.spacing == SPACING_XYZ_MM[::-1] and volume.unit == "mm"

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from models.roi.config import CONFIGS, Look
-from training import augment, data, loader
+from training import augment, data, loader, tasks
 from training.checkpoint import load_state
 from training.recipe import RecipeError, read_recipe
 from training.roi.samples import crop_sample
@@ -75,6 +75,17 @@ def test_reading_keeps_grey_grey_and_balances_modalities(folder):
     assert len(data.read_datasets(folder, rank=3)) == 1
     chances = data.dataset_chances(flat)
     assert chances[:2].tolist() == pytest.approx([1 / 3, 1 / 3]) and chances[2:].sum() == pytest.approx(1 / 3)
+
+
+def test_a_dataset_is_left_out(folder, tmp_path):
+    def names(*left_out):
+        chosen = dataclasses.replace(read_recipe(recipe(tmp_path)), leave_out=left_out)
+        return [dataset.name for dataset in tasks.datasets(chosen, folder)]
+
+    assert names() == ["balls", "red", "one", "two"]
+    assert names("one", "balls") == ["red", "two"]
+    with pytest.raises(ValueError, match="leave_out must name some of balls, one, red, two; got tow"):
+        names("one", "tow")
 
 
 def test_a_sample_holds_the_object_inside_the_box(folder):

@@ -8,8 +8,8 @@ import sys
 import numpy as np
 from tqdm import tqdm
 
-from training import data
-from training.distil.samples import embedding_path, frame_of, mirrored_image, rank
+from training import tasks
+from training.distil.samples import embedding_path, frame_of, mirrored_image
 from training.recipe import RecipeError, read_recipe
 
 MIRRORINGS = [(False, False), (False, True), (True, False), (True, True)]
@@ -24,7 +24,7 @@ def main() -> int:
         recipe = read_recipe(args.recipe)
         if recipe.task != "distil" or not recipe.embeddings:
             raise RecipeError(f"{args.recipe}: must be of the task distil with embeddings = a folder")
-        datasets = data.read_datasets(args.data, rank(recipe))
+        datasets = tasks.datasets(recipe, args.data)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2

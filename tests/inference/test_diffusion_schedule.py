@@ -6,7 +6,8 @@ import pathlib
 import numpy as np
 import pytest
 
-from models.medsegdiff.diffusion import OBJECTIVES, Diffusion, sample
+from inference.diffusion.sampling import sample
+from inference.diffusion.schedule import OBJECTIVES, Diffusion
 
 GOLDENS = pathlib.Path(__file__).resolve().parents[3] / "shared" / "reference" / "goldens" / "gold_msd.json"
 AT = [0, 1, 49, 98, 99]
