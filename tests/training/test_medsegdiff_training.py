@@ -323,6 +323,7 @@ def test_toml_of_a_table_is_read_back():
     assert tomllib.loads(runs.to_toml(table)) == table
 
 
+@pytest.mark.slow
 def test_ablations_train_four_networks_by_one_recipe(folder, tmp_path, monkeypatch, capsys):
     """With the training itself in this process."""
     started = []

@@ -8,7 +8,6 @@ import numpy as np
 
 from inference import resize
 from inference.diffusion.picture import picture
-from inference.diffusion.schedule import Diffusion
 from models.medsegdiff.config import CONFIGS, MedSegDiffConfig
 from training import augment, data
 from training.medsegdiff import layouts
@@ -27,7 +26,7 @@ class MedSegDiffRecipe(Recipe):
     "any", or the numbers of those that are the object, such as "2" or "1,3". augmentation: none; flips; affine (flips, and
     in half of the images a shift, a scale and a rotation); strong (that, and grey values). validation_steps: in how many
     steps a mask of each held-out image is drawn. timesteps, noise_schedule, objective: see inference.diffusion.schedule.
-    The others replace the field of that name of the model's configuration, sizes where they are not 0 or empty.
+    These and the others replace what the model's configuration says, where they are not 0 or empty.
     """
 
     augmentation: str
@@ -35,9 +34,9 @@ class MedSegDiffRecipe(Recipe):
     datasets: tuple[str, ...] = ()
     labels: str = "any"
     validation_steps: int = 5
-    timesteps: int = 100
-    noise_schedule: str = "cosine"
-    objective: str = "pred_noise"
+    timesteps: int = 0
+    noise_schedule: str = ""
+    objective: str = ""
     image_size: int = 0
     channels: int = 0
     dim: int = 0
@@ -67,8 +66,10 @@ def config_of(recipe: MedSegDiffRecipe) -> MedSegDiffConfig:
     """The model's configuration with the recipe's changes. Raises ValueError where they do not fit together."""
     changes = {name: getattr(recipe, name) for name in SWITCHES}
     changes |= {name: getattr(recipe, name) for name in SIZES if getattr(recipe, name)}
-    diffusion = Diffusion(recipe.timesteps, recipe.noise_schedule, recipe.objective)
-    return dataclasses.replace(CONFIGS[recipe.model], diffusion=diffusion, **changes)
+    config = CONFIGS[recipe.model]
+    diffusion = {"timesteps": recipe.timesteps, "schedule": recipe.noise_schedule, "objective": recipe.objective}
+    diffusion = dataclasses.replace(config.diffusion, **{name: value for name, value in diffusion.items() if value})
+    return dataclasses.replace(config, diffusion=diffusion, **changes)
 
 
 def rank(recipe: MedSegDiffRecipe) -> int:
