@@ -51,7 +51,7 @@ def contenders(models: list[str], engines: list[str], scratch: Path) -> list[Con
         except WeightsError:
             if model != RANDOM:
                 raise
-            folder, random = scratch, True
+            folder, random = scratch.resolve(), True  # runs have a working folder of their own
             if not (scratch / model).is_dir():
                 publish_random(model, scratch)
         found += [Contender(model, engine, folder, random) for engine in engines]
@@ -126,7 +126,11 @@ def main(argv: list[str] | None = None) -> int:
     except (WeightsError, OSError) as error:
         print(f"time_eval.bench: {error}", file=sys.stderr)
         return 2
-    rows = [row(*pair, runs) for pair, runs in by_turns(arguments.cases, which, arguments.runs, arguments.timeout).items()]
+    found = by_turns(arguments.cases, which, arguments.runs, arguments.timeout)
+    rows = [row(*pair, runs) for pair, runs in found.items()]
+    for (case, contender), runs in found.items():
+        for said in {run.last_line for run in runs if run.exit_code}:
+            print(f"time_eval.bench: {case} {contender.model} {contender.engine}: {said}", file=sys.stderr)
     path = arguments.out / file_name()
     with open(path, "w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, COLUMNS, lineterminator="\n")

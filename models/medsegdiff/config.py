@@ -120,11 +120,15 @@ def _value(text, kind):
 # pixels. At 64 px, the size of the published runs of the earlier port, a step takes 1.4 GFLOPs an image (two a
 # multiply-add), in training 4.8 with gradients and half a pass of self-conditioning; 32 channels would take 4.7, 128 px 6.4.
 # Patches of 4 px keep the attention maps' transformers at 256 tokens: with 2 px the first would have 1024, and would take
-# 0.29 GFLOPs more. An ensemble of 5 in 10 steps is 68 GFLOPs.
+# 0.29 GFLOPs more. An ensemble of 5 in 10 steps is 68 GFLOPs. It predicts the mask: where it is to say the noise, its error
+# at the noisiest steps is multiplied by up to 2000 in the guess of the mask, which a short training does not outgrow. After
+# 200 batches of its recipe at 32 px, masks of 8 held-out images drawn in 5 steps (4 seeds each) had a macro Dice of 0.57;
+# 0.26 with the velocity and 0.11 with the noise, as published.
 CONFIGS = {config.name: config for config in (
     MedSegDiffConfig("medsegdiff-s", 256, (1, 2, 4, 8), 2, 16, 2, 2, 16, ensemble=PUBLISHED),
     MedSegDiffConfig("medsegdiff-b", 256, (1, 2, 4, 8, 16), 4, 32, 3, 4, 32, ensemble=PUBLISHED),
     MedSegDiffConfig("medsegdiff-l", 256, (1, 2, 4, 8, 16, 32), 6, 48, 4, 6, 48, ensemble=PUBLISHED),
     MedSegDiffConfig("medsegdiff++", 256, (1, 2, 4, 8, 16, 32), 8, 64, 6, 8, 64, ensemble=PUBLISHED),
-    MedSegDiffConfig("medsegdiff-nano", 64, (1, 2, 4, 4), 2, 16, 2, 2, 16, dim=16, cond_patch_size=4),
+    MedSegDiffConfig("medsegdiff-nano", 64, (1, 2, 4, 4), 2, 16, 2, 2, 16, dim=16, cond_patch_size=4,
+                     diffusion=Diffusion(objective="pred_x0")),
 )}

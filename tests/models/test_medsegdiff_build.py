@@ -116,7 +116,7 @@ def test_weights_survive_the_disk_with_what_must_be_known_of_them(tmp_path):
     facts = load_weights(b, tmp_path / "a.safetensors")
     assert facts == a.facts() and facts.items() >= {
         "family": "medsegdiff-nano", "image_size": "16", "channels": "4", "value_range": "-1,1", "timesteps": "100",
-        "schedule": "cosine", "objective": "pred_noise", "self_condition": "true", "ff_parser": "true", "steps": "10",
+        "schedule": "cosine", "objective": "pred_x0", "self_condition": "true", "ff_parser": "true", "steps": "10",
         "samples": "5", "fusion": "mean"}.items()
     assert all((var.numpy() == a.state_dict()[key].numpy()).all() for key, var in b.state_dict().items())
 
@@ -136,7 +136,7 @@ def test_weights_for_another_objective_are_refused(tmp_path):
     """Their shapes are the same. How many masks are drawn is no part of them."""
     save_weights(build("medsegdiff-nano", diffusion=Diffusion(objective="pred_v"), **TINY), tmp_path / "v.safetensors")
     with pytest.raises(ValueError, match="v.safetensors: does not fit medsegdiff-nano: it was made with objective pred_v, not "
-                                         "pred_noise$"):
+                                         "pred_x0$"):
         load_weights(build("medsegdiff-nano", **TINY), tmp_path / "v.safetensors")
     load_weights(build("medsegdiff-nano", diffusion=Diffusion(objective="pred_v"), ensemble=Ensemble(1, 1), **TINY),
                  tmp_path / "v.safetensors")

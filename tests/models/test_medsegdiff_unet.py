@@ -147,7 +147,7 @@ def test_it_learns():
     """One image and mask: the noise is found, and the FF-Parsers' maps move."""
     jt.set_global_seed(0)
     rng = np.random.default_rng(0)
-    model = build("medsegdiff-nano", **TINY)
+    model = build("medsegdiff-nano", diffusion=Diffusion(objective="pred_noise"), **TINY)
     diffusion = model.config.diffusion
     model.train()
     start = model.conditioners[0].ff_parser_attn_map.numpy().copy()

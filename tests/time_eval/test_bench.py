@@ -56,6 +56,7 @@ def test_only_the_winner_gets_random_weights(tmp_path, monkeypatch):
     monkeypatch.setattr(bench, "publish_random", lambda model, folder: made.append(model))
     found = bench.contenders(["roi", bench.RANDOM], ["openvino", "onnxruntime"], tmp_path)
     assert made == [bench.RANDOM]
+    assert found[-1].weights == tmp_path and found[-1].weights.is_absolute()
     assert [(one.model, one.engine, one.random) for one in found] == [
         ("roi", "openvino", False), ("roi", "onnxruntime", False), (bench.RANDOM, "openvino", True),
         (bench.RANDOM, "onnxruntime", True)]
@@ -75,3 +76,7 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     assert all((row["wall_s"], row["cpu_s"], row["peak_mb"], row["failed"]) == ("0.5", "0.75", "120.0", "0") for row in rows)
     assert str(table) in capsys.readouterr().out
     assert bench.main(["--models", "nobody", "--out", str(tmp_path)]) == 2
+
+    monkeypatch.setattr(BareRunner, "run", lambda self, work: Run(0.5, 2, False, "error: it is so", None))
+    assert bench.main(["--models", "roi", "--runs", "2", "--cases", "2DBox_US_a", "--out", str(tmp_path)]) == 1
+    assert capsys.readouterr().err.count("2DBox_US_a roi openvino: error: it is so") == 1
