@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-COMMANDS = ("help", "run", "test", "check", "score", "time", "export", "weights", "bundle")
+COMMANDS = ("help", "run", "test", "check", "score", "time", "bench", "export", "weights", "bundle")
 
 # As if both set-ups were done: nothing is installed from within a test.
 READY = ("-o", ".venv/.dev-ready", "-o", ".venv/.runtime-ready")
