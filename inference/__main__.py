@@ -30,7 +30,8 @@ exit status: 0 all cases are done, or there were none; 1 a case failed, or the o
 command itself cannot be followed: wrong arguments, no such input folder, no such model, an engine that cannot run here;
 130 interrupted.
 
-environment: THREADS, how many threads to use (all CPUs of the process); WEIGHTS, the folder of weights (weights/).
+environment: THREADS, how many threads to use (all CPUs of the process); WEIGHTS, the folder of weights (weights/);
+DIFFUSION_STEPS, DIFFUSION_SAMPLES, DIFFUSION_FUSION, DIFFUSION_SEED, for a diffusion model in place of its file's.
 """
 
 
