@@ -4,7 +4,6 @@ Every run is predict.sh as a process of its own on the bare host. By turns, for 
 """
 
 import argparse
-import csv
 import datetime
 import itertools
 import re
@@ -18,7 +17,7 @@ from tqdm import tqdm
 
 from inference.weights import WeightsError, find_model, weights_folder
 from time_eval.cases import CASES, write_case
-from time_eval.report import machine
+from time_eval.report import machine, write_rows
 from time_eval.runners import BareRunner, Run
 
 COLUMNS = ("case", "model", "engine", "weights", "runs", "failed", "wall_s", "cpu_s", "peak_mb")
@@ -132,10 +131,7 @@ def main(argv: list[str] | None = None) -> int:
         for said in {run.last_line for run in runs if run.exit_code}:
             print(f"time_eval.bench: {case} {contender.model} {contender.engine}: {said}", file=sys.stderr)
     path = arguments.out / file_name()
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows)
+    write_rows(path, COLUMNS, rows)
     for line in [dict.fromkeys(COLUMNS), *rows]:
         print("  ".join(f"{key if line['case'] is None else line[key]!s:>18}" for key in COLUMNS))
     print(path)

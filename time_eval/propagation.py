@@ -5,7 +5,6 @@ the depth.
 """
 
 import argparse
-import csv
 import json
 import resource
 import subprocess
@@ -14,6 +13,8 @@ import time
 from pathlib import Path
 
 import numpy as np
+
+from time_eval.report import as_line, write_rows
 
 COLUMNS = ("model", "engine", "slices", "side_px", "objects", "first_slice_s", "s_per_slice", "cpu_s_per_slice", "peak_mb")
 
@@ -84,15 +85,9 @@ def main(argv: list[str] | None = None) -> int:
             if done.returncode:
                 return 1  # the process has said why
             rows.append(json.loads(done.stdout.splitlines()[-1]))
-            print("  ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
-                            for key, value in rows[-1].items()), flush=True)
+            print(as_line(rows[-1]), flush=True)
     if arguments.csv:
-        arguments.csv.parent.mkdir(parents=True, exist_ok=True)
-        with open(arguments.csv, "w", newline="", encoding="utf-8") as file:
-            table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            table.writeheader()
-            table.writerows({key: round(value, 4) if isinstance(value, float) else value for key, value in row.items()}
-                            for row in rows)
+        write_rows(arguments.csv, COLUMNS, rows)
     return 0
 
 

@@ -36,6 +36,21 @@ class Table:
         self._file.close()
 
 
+def write_rows(path: Path, columns: tuple[str, ...], rows: list[dict]) -> None:
+    """A CSV of measurements, its folder made where missing; numbers with four significant digits."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, columns, lineterminator="\n")
+        table.writeheader()
+        table.writerows({key: float(f"{value:.4g}") if isinstance(value, float) else value for key, value in row.items()}
+                        for row in rows)
+
+
+def as_line(row: dict) -> str:
+    """A row of measurements for people."""
+    return "  ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in row.items())
+
+
 def summary(team: str, how: str, rows: list[tuple[str, CaseTime]], engine_s: list[float]) -> str:
     """Markdown text: seconds of the cases that have masks, per dimension and overall, and the machine they ran on.
 

@@ -4,7 +4,6 @@ Each model is built with random weights, exported and run, in a process of its o
 """
 
 import argparse
-import csv
 import json
 import resource
 import subprocess
@@ -14,6 +13,8 @@ import time
 from pathlib import Path
 
 import numpy as np
+
+from time_eval.report import as_line, write_rows
 
 COLUMNS = ("model", "image_px", "parameters", "keys", "exported_mb", "unit_std_error_onnxruntime", "unit_std_error_openvino",
            "cpu_s_per_image", "cpu_s_per_box", "peak_mb")
@@ -92,15 +93,9 @@ def main(argv: list[str] | None = None) -> int:
             failed = True
             continue
         rows.append(json.loads(done.stdout.splitlines()[-1]))
-        print("  ".join(f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}"
-                        for key, value in rows[-1].items()), flush=True)
+        print(as_line(rows[-1]), flush=True)
     if arguments.csv:
-        arguments.csv.parent.mkdir(parents=True, exist_ok=True)
-        with open(arguments.csv, "w", newline="", encoding="utf-8") as file:
-            table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            table.writeheader()
-            table.writerows({key: float(f"{value:.3g}") if isinstance(value, float) else value for key, value in row.items()}
-                            for row in rows)
+        write_rows(arguments.csv, COLUMNS, rows)
     return 1 if failed else 0
 
 

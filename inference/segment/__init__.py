@@ -27,9 +27,6 @@ def open_segmenter(model: str = "roi", engine: str = "openvino", backend: str = 
     exclude_z_max: slice by slice, whether a box ends before its z_max, see SliceSegmenter. Raises WeightsError for an
     unknown model, EngineError for an engine that cannot run here.
     """
-    from inference.segment.propagate import GRAPHS, PropagateSegmenter, tracker_of
-    from inference.segment.slices import SliceSegmenter
-
     if model == "roi":
         for name in ("roi2d", "roi3d"):
             find_model(name)  # a manifest without it is an error now, not at the first case that needs it
@@ -42,8 +39,11 @@ def open_segmenter(model: str = "roi", engine: str = "openvino", backend: str = 
             return loaded[name](case)
 
         return by_rank
+    # Each way of segmenting is imported where it is taken: start-up is most of a short run.
     files = find_model(model)
-    if files.graphs == GRAPHS:
+    if "memory_attention" in files.graphs:
+        from inference.segment.propagate import PropagateSegmenter, tracker_of
+
         return PropagateSegmenter(tracker_of(files, engine, backend, hole_px=8), exclude_z_max)
     if files.graphs == {"encoder", "decoder"}:
         from inference.segment.sam import SamSegmenter
@@ -55,6 +55,8 @@ def open_segmenter(model: str = "roi", engine: str = "openvino", backend: str = 
             return planar
     if files.family == "roi3d":
         return _of_volumes(model, planar)
+    from inference.segment.slices import SliceSegmenter
+
     sliced = SliceSegmenter(planar, exclude_z_max)
     return lambda case: planar(case) if case.ndim == 2 else sliced(case)
 

@@ -3,7 +3,6 @@
 import dataclasses
 import math
 import pathlib
-import zlib
 from types import SimpleNamespace
 
 import jittor as jt
@@ -17,6 +16,7 @@ from models.sam.build import save_weights as save_sam
 from models.samed.build import build, load_weights
 from models.samed.config import CONFIGS, SamedConfig
 from models.samed.lora_file import lora_state
+from tests.training.test_sam_training import filled
 from training import data
 from training.loader import make_batch
 from training.recipe import RecipeError, read_recipe
@@ -88,17 +88,6 @@ def folder(tmp_path):
              gts=np.stack([gts * 0, gts]), spacing=[1, 1, 1])
     np.savez(tmp_path / "data" / "MR" / "other" / "2DBox_MR_other_0.npz", imgs=imgs, gts=gts)
     return tmp_path / "data"
-
-
-def filled(name, shape):
-    """The dossiers' golden numbers in 0..1: a hash of the name and the index (reference 02, section 9)."""
-    x = (np.arange(np.prod(shape), dtype=np.uint64) * 2654435761 + zlib.crc32(name.encode())) & 0xFFFFFFFF
-    x ^= x >> 16
-    x = (x * 2246822519) & 0xFFFFFFFF
-    x ^= x >> 13
-    x = (x * 3266489917) & 0xFFFFFFFF
-    x ^= x >> 16
-    return (x / 2**32).astype(np.float32).reshape(shape)
 
 
 def test_losses_have_the_values_of_the_original():
