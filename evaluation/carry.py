@@ -5,11 +5,9 @@ and last slice. Its rival is the copied mask. The slice with the prompt does not
 """
 
 import argparse
-import csv
-import io
 import sys
 from collections import defaultdict
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +16,7 @@ from tqdm import tqdm
 from evaluation.labels import LabelError, read_segs, read_truth
 from evaluation.metrics import dice
 from evaluation.origins import origin_of
+from evaluation.rows import to_csv
 from inference.case import CaseError, printable, read_case
 from inference.engines import EngineError
 from inference.files import write_whole
@@ -69,15 +68,6 @@ def score_volume(tracker: Tracker, name: str, volume: np.ndarray, gts: np.ndarra
     return rows
 
 
-def to_csv(rows: list[Row]) -> str:
-    """A line for each row, the fields' names first."""
-    text = io.StringIO()
-    table = csv.DictWriter(text, [field.name for field in fields(Row)], lineterminator="\n")
-    table.writeheader()
-    table.writerows(asdict(row) for row in rows)
-    return text.getvalue()
-
-
 def summary(rows: list[Row]) -> str:
     """Means over objects by dataset, one line each."""
     groups = defaultdict(list)
@@ -123,7 +113,7 @@ def main(argv: list[str] | None = None) -> int:
         except (CaseError, LabelError) as error:
             failed += 1
             print(f"evaluation.carry: {error}", file=sys.stderr)
-    write_whole(arguments.csv, to_csv(rows).encode())
+    write_whole(arguments.csv, to_csv(Row, rows).encode())
     print(summary(rows))
     return SOME_FAILED if failed else DONE
 

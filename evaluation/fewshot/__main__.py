@@ -2,7 +2,6 @@
 
 import argparse
 import io
-import json
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -17,6 +16,7 @@ from evaluation.fewshot.data import CaseFiles, FewShotCase, FewShotError, find_c
 from evaluation.fewshot.picture import picture_of
 from evaluation.fewshot.protocols import PROTOCOLS, copied, follow, supports_shown
 from evaluation.fewshot.results import Row, Total, read_rows, row_of, to_csv, to_markdown, totals, write_rows
+from evaluation.rows import keep_settings
 from inference.case import printable
 from inference.engines import BACKENDS, ENGINES, EngineError
 from inference.files import write_whole
@@ -87,14 +87,8 @@ def _open(args: argparse.Namespace) -> Callable:
 
 def _check_settings(args: argparse.Namespace) -> None:
     """Keeps the settings in the folder of results; refuses to mix those of two."""
-    path = args.out / "settings.json"
     settings = {"model": args.model, "engine": args.engine, "backend": args.backend, "data": str(args.data.resolve())}
-    if path.exists() and not args.overwrite:
-        before = json.loads(path.read_text(encoding="utf-8"))
-        if changed := [key for key in settings if before.get(key) != settings[key]]:
-            raise FewShotError(f"{args.out}: the results there are of other settings ({', '.join(changed)}); add "
-                               "--overwrite, or choose another --out")
-    write_whole(path, (json.dumps(settings, indent=2) + "\n").encode())
+    keep_settings(args.out / "settings.json", settings, args.overwrite)
 
 
 def _run(args: argparse.Namespace, cases: list[CaseFiles], open_sequence: Callable, newest_ns: int) -> int:

@@ -1,7 +1,6 @@
 """Pixels counted slice by slice, kept a file a case, and added up a label: the Dice of all its slices of all scans."""
 
 import csv
-import dataclasses
 import io
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from statistics import median
 
 import numpy as np
 
+from evaluation import rows as table
 from evaluation.fewshot.data import FewShotCase, FewShotError
 from evaluation.fewshot.protocols import Answer
 from inference.files import write_whole
@@ -63,21 +63,15 @@ def row_of(case: FewShotCase, answer: Answer) -> Row:
 
 def write_rows(path: Path, rows: list[Row]) -> None:
     """A case's file, whole or not at all. Raises OSError."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in dataclasses.fields(Row)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(dataclasses.asdict(row) for row in rows)
-    write_whole(path, text.getvalue().encode())
+    write_whole(path, table.to_csv(Row, rows).encode())
 
 
 def read_rows(path: Path) -> list[Row]:
     """What `write_rows` wrote. Raises FewShotError, or OSError."""
-    types = {field.name: field.type for field in dataclasses.fields(Row)}
     try:
-        with open(path, newline="", encoding="utf-8") as file:
-            return [Row(**{key: types[key](value) for key, value in row.items()}) for row in csv.DictReader(file)]
-    except (KeyError, TypeError, ValueError) as error:
-        raise FewShotError(f"{path}: must be a file of this program's; got {type(error).__name__}: {error}") from error
+        return table.read_csv(Row, path)
+    except ValueError as error:
+        raise FewShotError(str(error)) from error
 
 
 def totals(method: str, cases: Iterable[list[Row]]) -> list[Total]:

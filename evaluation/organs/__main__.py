@@ -4,7 +4,6 @@ import argparse
 import gzip
 import hashlib
 import io
-import json
 import sys
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from evaluation.organs import measures, table
 from evaluation.organs.classes import check_labels, labels_of_case, to_classes
 from evaluation.organs.pictures import draw
 from evaluation.organs.volumes import Grey, Source, Volume, find_volumes, read_volume
+from evaluation.rows import keep_settings
 from inference.case import printable
 from inference.engines import ENGINES, EngineError, open_engine
 from inference.files import write_whole
@@ -107,13 +107,7 @@ def _check_settings(args, weights: str) -> None:
     """Keeps the settings beside the table; refuses to mix two settings in one folder."""
     settings = {"model": args.model, "engine": args.engine, "weights_sha256": weights, "labels": args.labels,
                 "gapless": args.gapless, "window": None if args.percentiles else args.window}
-    path = args.out / "organs.json"
-    if path.exists() and not args.overwrite:
-        before = json.loads(path.read_text(encoding="utf-8"))
-        if changed := [key for key in settings if before.get(key) != settings[key]]:
-            raise ValueError(f"{path}: the files there were made with other settings ({', '.join(changed)}); add --overwrite, "
-                             "or choose another --out")
-    write_whole(path, (json.dumps(settings, indent=2) + "\n").encode())
+    keep_settings(args.out / "organs.json", settings, args.overwrite)
 
 
 def _run(args, segmenter, sources: list[Source], problems: dict[str, str], before: dict) -> tuple[int, int]:

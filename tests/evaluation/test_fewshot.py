@@ -320,4 +320,4 @@ def test_bad_arguments(data, capsys):
     assert run(data.parent / "empty") == 2 and "must hold files" in capsys.readouterr().err
     assert run(data, "--protocol", "top") == 0
     assert run(data, "--engine", "onnxruntime") == 2
-    assert "of other settings (engine); add --overwrite" in capsys.readouterr().err
+    assert "made with other settings (engine); add --overwrite" in capsys.readouterr().err

@@ -1,12 +1,10 @@
 """What was made of each case, and what was dropped and why: a row a case in a CSV, and totals to read."""
 
-import csv
-import dataclasses
-import io
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from evaluation import rows as table
 from inference.files import write_whole
 from training.prepare.objects import Dropped
 
@@ -54,22 +52,12 @@ def read_rows(path: Path) -> dict[str, Row]:
     """Rows by case of an earlier run's report; none where there is no such file. Raises ValueError."""
     if not path.exists():
         return {}
-    types = {field.name: field.type for field in dataclasses.fields(Row)}
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            rows = [Row(**{key: types[key](value) for key, value in row.items()}) for row in csv.DictReader(file)]
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: must be a report of this program; got {type(error).__name__}: {error}") from error
-    return {row.case: row for row in rows}
+    return {row.case: row for row in table.read_csv(Row, path)}
 
 
 def write_rows(path: Path, rows: list[Row]) -> None:
     """Whole or not at all."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in dataclasses.fields(Row)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(dataclasses.asdict(row) for row in rows)
-    write_whole(path, text.getvalue().encode())
+    write_whole(path, table.to_csv(Row, rows).encode())
 
 
 def summary(rows: list[Row], kept_from_before: int) -> str:
