@@ -3,7 +3,8 @@
 #   in the container   /workspace/inputs -> /workspace/outputs  (the image sets INPUTS and OUTPUTS)
 #   on a bare host     test_input -> test_output beside this script
 # Environment: INPUTS, OUTPUTS (folders), BACKEND (cpu|gpu), MODEL (name in weights/manifest.json),
-# ENGINE (openvino|onnxruntime|jittor), WEIGHTS (folder of manifest.json). Arguments are handed on to python -m inference.
+# ENGINE (openvino|onnxruntime|jittor), WEIGHTS (folder of manifest.json), JOBS (processes that share the cases).
+# Arguments are handed on to python -m inference.
 set -eu
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
@@ -23,6 +24,7 @@ if [ -n "${WEIGHTS:-}" ]; then
 fi
 
 [ -z "${ENGINE:-}" ] || set -- --engine "$ENGINE" "$@"
+[ -z "${JOBS:-}" ] || set -- --jobs "$JOBS" "$@"
 [ -z "${MODEL:-}" ] || set -- --model "$MODEL" "$@"
 [ -z "${BACKEND:-}" ] || set -- --backend "$BACKEND" "$@"
 

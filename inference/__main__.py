@@ -1,7 +1,6 @@
 """The command line: a folder of cases in, a folder of masks out. `predict.sh` runs it."""
 
 import argparse
-import itertools
 import math
 import os
 import resource
@@ -9,6 +8,9 @@ import signal
 import sys
 import time
 from pathlib import Path
+
+# Before numpy is loaded: its matrix products are small, and threads that spin until the next one cost more than they save.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 EPILOG = """\
 Reads every case of the input folder itself, hidden files aside, in the order of their names, and writes the masks of
@@ -51,20 +53,83 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"no case in {options.input}: nothing to do")
         return 0
 
-    # Only now, for these imports take longer than all the checks above.
+    if options.jobs > 1 and len(cases) > 1:
+        status, written = _run_by_many(cases, options)
+    else:
+        status, written = _run(cases, options)
+    if status != 2:
+        print(f"{written} of {len(cases)} cases written to {options.output}")
+    return status
+
+
+def _run(cases: dict[Path, str], options: argparse.Namespace) -> tuple[int, int]:
+    """All cases in this process. Returns the exit status and how many are written."""
+    runner = _open_runner(options)
+    if not runner:
+        return 2, 0
+    from inference.run import Job
+
+    jobs = [Job(path, options.output / name) for path, name in cases.items()]
+    done = runner.overlapped(jobs) if len(jobs) > 1 else runner.in_turn(jobs)
+    written = sum(_report(job, options) for job in done)
+    return int(written < len(cases)), written
+
+
+def _run_by_many(cases: dict[Path, str], options: argparse.Namespace) -> tuple[int, int]:
+    """As _run, in `options.jobs` processes, which share the threads."""
+    from inference.engines import EngineError, thread_count
+    from inference.jobs import spread
+    from inference.run import Job
+
+    try:
+        threads = thread_count()
+    except EngineError as error:
+        return _complain(error, 2), 0
+    count = min(options.jobs, len(cases))
+    paths, names = list(cases), list(cases.values())
+
+    def work(number, taken):
+        os.environ["THREADS"] = str(max(1, threads // count))
+        runner = _open_runner(options, quiet=number > 0)  # what is wrong is the same for all
+        if not runner:
+            sys.exit(2)
+        for index in taken:
+            job = Job(paths[index], options.output / names[index])
+            yield index, all(_report(job, options) for job in runner.in_turn([job]))
+
+    done, statuses = spread(len(cases), count, work)
+    if not done and statuses == {2}:
+        return 2, 0
+    for index in sorted(set(range(len(cases))) - set(done)):
+        _complain(f"{_printed(paths[index])}: not done, for a process of --jobs ended by {_endings(statuses)}", 1)
+    written = sum(done.values())
+    return int(written < len(cases)), written
+
+
+def _endings(statuses: set[int]) -> str:
+    """What ended processes, given their exit statuses."""
+    found = [f"signal {-status}" if status < 0 else f"exit status {status}" for status in sorted(statuses) if status]
+    return ", ".join(found) or "itself"
+
+
+def _open_runner(options: argparse.Namespace, quiet: bool = False):
+    """What takes cases from files to files. None, and without `quiet` a line on stderr, where the model or its engine cannot
+    run."""
+    # Only now, for these imports take longer than all the checks before.
+    from inference.run import Runner
     from inference.segment import open_segmenter
 
     start_s = time.perf_counter()
     try:
         segment = open_segmenter(options.model, options.engine, options.backend, options.exclude_z_max)
     except Exception as error:
-        _trace(options)
-        return _complain(_text(error), 2)
+        if not quiet:
+            _trace(error, options)
+            _complain(_text(error), 2)
+        return None
     if options.timing:
-        print(f"open model {_ms(time.perf_counter() - start_s)}")
-    failed = sum(not _run_case(path, options.output / name, segment, options) for path, name in cases.items())
-    print(f"{len(cases) - failed} of {len(cases)} cases written to {options.output}")
-    return 1 if failed else 0
+        print(f"open model {_ms(time.perf_counter() - start_s)}", flush=True)
+    return Runner(lambda path: _read(path, getattr(segment, "needs_boxes", True), options), segment)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -81,12 +146,20 @@ def _parser() -> argparse.ArgumentParser:
                         help="a volume slice by slice: end before z_max, as MedficientSAM's program does, not with it")
     parser.add_argument("--window", nargs=2, type=float, metavar=("LEVEL", "WIDTH"),
                         help="grey values of NIfTI, DICOM and deep pictures: cut to this window (CT lung: -600 1500)")
+    parser.add_argument("--jobs", type=_count, default=1, metavar="N",
+                        help="processes that share the cases and the threads, each with a model of its own (1)")
     parser.add_argument("-v", "--timing", action="store_true",
                         help="print for each case the ms to read, segment and write it, and the peak memory so far")
     parser.add_argument("--check", action="store_true",
                         help="instead of segmenting, say what Jittor finds here and whether it computes what numpy computes")
     parser.add_argument("--debug", action="store_true", help="print the traceback of every failure")
     return parser
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"must be a whole number, at least 1; got {text!r}")
+    return int(text)
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -100,7 +173,7 @@ def _check(options: argparse.Namespace) -> int:
             print(f"{'ok  ' if good else 'FAIL'} {what}: {found}", flush=True)
             fine &= good
     except EngineError as error:
-        _trace(options)
+        _trace(error, options)
         return _complain(error, 1)
     return 0 if fine else 1
 
@@ -157,30 +230,20 @@ def _named_cases(folder: Path) -> dict[Path, str]:
     return dict(sorted(cases.items(), key=lambda case: case[0].name))
 
 
-def _run_case(path: Path, target: Path, segment, options: argparse.Namespace) -> bool:
-    """Read, segment and write one case. True where it is written; else one line says why it is not."""
-    from inference.case import CaseError, printable
+def _report(job, options: argparse.Namespace) -> bool:
+    """Say what became of a case. True where its masks are written."""
+    from inference.case import CaseError
 
-    name = printable(path.name)
-    try:
-        times_s = [time.perf_counter()]
-        case, write = _read(path, getattr(segment, "needs_boxes", True), options)
-        times_s.append(time.perf_counter())
-        segs = segment(case)
-        times_s.append(time.perf_counter())
-        write(target, segs)
-        times_s.append(time.perf_counter())
-    except Exception as error:  # whatever it is, the other cases are still to be done
-        _trace(options)
-        _complain(_text(error) if isinstance(error, CaseError) else f"{name}: {_text(error)}", 1)
-        return False
-    if options.timing:
-        read, segmented, written = (_ms(end - start) for start, end in itertools.pairwise(times_s))
+    name = _printed(job.path)
+    if job.error:
+        _trace(job.error, options)
+        _complain(_text(job.error) if isinstance(job.error, CaseError) else f"{name}: {_text(job.error)}", 1)
+    elif options.timing:
+        read, segmented, written = map(_ms, job.times_s)
         peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        objects = 0 if case.boxes is None else len(case.boxes)
-        print(f"{name} objects {objects} read {read} segment {segmented} write {written} "
+        print(f"{name} objects {job.objects} read {read} segment {segmented} write {written} "
               f"peak {peak_mb:.0f} MB", flush=True)
-    return True
+    return not job.error
 
 
 def _read(path: Path, needs_boxes: bool, options: argparse.Namespace) -> tuple:
@@ -197,10 +260,10 @@ def _complain(message, status: int) -> int:
     return status
 
 
-def _trace(options: argparse.Namespace) -> None:
+def _trace(error: Exception, options: argparse.Namespace) -> None:
     if options.debug:
         import traceback
-        traceback.print_exc()
+        traceback.print_exception(error)
 
 
 def _text(error: Exception) -> str:
@@ -212,6 +275,11 @@ def _text(error: Exception) -> str:
     if isinstance(error, (CaseError, EngineError, WeightsError)):
         return str(error)
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _printed(path: Path) -> str:
+    from inference.case import printable
+    return printable(path.name)
 
 
 def _ms(elapsed_s: float) -> str:

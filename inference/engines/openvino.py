@@ -32,6 +32,7 @@ class OpenVinoEngine:
             "INFERENCE_NUM_THREADS": str(threads),
             "INFERENCE_PRECISION_HINT": "f32",  # else bfloat16 where the CPU has it: other masks
             "PERFORMANCE_HINT": "LATENCY",
+            "ENABLE_CPU_PINNING": "NO",  # else every process of one thread sits on the first core, beside the others
         }
         self._requests: dict[tuple, Request] = {}
 

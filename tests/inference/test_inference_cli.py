@@ -139,30 +139,35 @@ def test_whatever_happens_to_one_case_the_others_are_done(folders, monkeypatch, 
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_leaves_no_partial_file(folders, repo, number):
-    """Stopped in the middle of the second case's writing, between its last byte and its rename."""
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_signal_leaves_no_partial_file(folders, repo, number, count):
+    """Stopped in the middle of writing, between the last byte and the rename: of a single case at once, and nothing is left;
+    of the second of several, which a thread writes, when that one is whole."""
     stalling = """if True:
         import os, runpy, sys, time
         import numpy as np
         import inference.segment
         inference.segment.open_segmenter = lambda *_: lambda case: np.zeros(case.image.shape, np.uint8)
-        replace, done = os.replace, []
+        replace, names, stall_at = os.replace, [], int(sys.argv.pop())
         def stall(source, target):
-            if done:
+            names.append(target)
+            if len(names) == stall_at:
                 print("writing", flush=True)
-                time.sleep(60)
-            done.append(replace(source, target))
+                time.sleep(60 if stall_at == 1 else 2)
+            replace(source, target)
         os.replace = stall
         runpy.run_module("inference", run_name="__main__", alter_sys=True)
     """
     inputs, outputs = folders
-    process = subprocess.Popen([sys.executable, "-c", stalling, "-i", inputs, "-o", outputs], cwd=repo, text=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    for name in ("2Db.npz", "2Dc.npz")[: 3 - count]:
+        os.remove(f"{inputs}/{name}")
+    process = subprocess.Popen([sys.executable, "-c", stalling, "-i", inputs, "-o", outputs, "1" if count == 1 else "2"],
+                               cwd=repo, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout.readline() == "writing\n"
     process.send_signal(number)
     _, complaint = process.communicate(timeout=20)
     assert process.returncode == 130 and complaint == "error: interrupted\n"
-    assert os.listdir(outputs) == ["2Da.npz"]
+    assert sorted(os.listdir(outputs)) == ([] if count == 1 else ["2Da.npz", "2Db.npz"])
 
 
 def test_arguments_are_checked_before_anything_heavy_is_imported(repo):
