@@ -163,3 +163,28 @@ def test_it_learns_a_clip_by_mask_and_by_box(recipe, datasets, tmp_path):
     assert {name for name in still if not any(part in name for part in unused)} == set()
     scores = trainer.validate(samples.make_validation(recipe, datasets))
     assert 0 <= scores["macro"] <= 1 and "US/discs few-shot" in scores
+
+
+def test_at_first_a_token_looks_at_its_own_place(recipe):
+    """Where nothing is to be seen, and values are their own row and column, what attention finds is where it looks."""
+    import jittor as jt
+
+    from models.sam2.position_encoding import rotation
+    from training.sam2 import task
+
+    network = task.build(recipe(model="sam2-nano"))
+    for layer in network.memory_attention.layers:
+        attention, side = layer.cross_attn_image, 16
+        channels, memory_channels = attention.v_proj.weight.shape
+        attention.v_proj.weight.assign(jt.array(np.eye(channels, memory_channels, dtype=np.float32)))
+        attention.out_proj.weight.assign(jt.array(np.eye(channels, dtype=np.float32)))
+        for projection in (attention.v_proj, attention.out_proj):
+            projection.bias.assign(jt.zeros(channels))
+        places = np.stack(np.divmod(np.arange(side * side), side), axis=1).astype(np.float32)
+        values = np.zeros((1, side * side, memory_channels), np.float32)
+        values[0, :, :2], values[0, :, 2:4] = places, places**2
+        with jt.no_grad():
+            nothing = jt.zeros([1, side * side, channels])
+            found = attention(nothing, jt.zeros(values.shape), jt.array(values), rotation(channels, side)).numpy()[0]
+        variance = found[:, 2:4] - found[:, :2] ** 2
+        assert np.abs(found[:, :2] - places).max() < 1 and variance.max() < 2

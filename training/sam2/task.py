@@ -1,6 +1,8 @@
 """SAM 2 in training: the first frame of a clip is prompted, the others are tracked (Ravi et al. 2024, arXiv 2408.00714,
 section 5 and appendix D.2)."""
 
+import math
+
 import jittor as jt
 import numpy as np
 
@@ -17,7 +19,22 @@ from training.sam2.samples import BOX, config_of
 
 def build(recipe):
     """A freshly initialised network at the recipe's image size; its weights fit the model's own."""
-    return build_network(recipe.model, preprocessing=config_of(recipe).preprocessing)
+    network = build_network(recipe.model, preprocessing=config_of(recipe).preprocessing)
+    for layer in network.memory_attention.layers:
+        _look_at_the_same_place(layer.cross_attn_image)
+    return network
+
+
+def _look_at_the_same_place(attention):
+    """Equal biases of queries and keys, in the pairs of channels that rotate fastest: at first a token looks at what was
+    remembered of its own place and the places next to it. From random weights it looks everywhere alike, and a network that
+    has no SAM to start from has still not found its way to the mask after 1,000 batches."""
+    channels = attention.q_proj.bias.shape[0]
+    # Of each axis four pairs; 2 bias**2 / sqrt(channels) = 2.5 is what one of them adds to the logit of the same place.
+    bias = np.zeros((2, channels // 2), np.float32)
+    bias[:, :8] = math.sqrt(1.25 * math.sqrt(channels))
+    for projection in (attention.q_proj, attention.k_proj):
+        projection.bias.assign(jt.array(bias.reshape(-1)))
 
 
 def trained(network, recipe):
