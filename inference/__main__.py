@@ -70,7 +70,7 @@ def _run(cases: dict[Path, str], options: argparse.Namespace) -> tuple[int, int]
     from inference.run import Job
 
     jobs = [Job(path, options.output / name) for path, name in cases.items()]
-    done = runner.overlapped(jobs) if len(jobs) > 1 else runner.in_turn(jobs)
+    done = runner.overlapped(jobs) if len(cases) > 1 else runner.in_turn(jobs)
     written = sum(_report(job, options) for job in done)
     return int(written < len(cases)), written
 
@@ -235,15 +235,16 @@ def _report(job, options: argparse.Namespace) -> bool:
     from inference.case import CaseError
 
     name = _printed(job.path)
-    if job.error:
-        _trace(job.error, options)
-        _complain(_text(job.error) if isinstance(job.error, CaseError) else f"{name}: {_text(job.error)}", 1)
+    error, job.error = job.error, None  # its traceback holds all that the case took
+    if error:
+        _trace(error, options)
+        _complain(_text(error) if isinstance(error, CaseError) else f"{name}: {_text(error)}", 1)
     elif options.timing:
         read, segmented, written = map(_ms, job.times_s)
         peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(f"{name} objects {job.objects} read {read} segment {segmented} write {written} "
               f"peak {peak_mb:.0f} MB", flush=True)
-    return not job.error
+    return not error
 
 
 def _read(path: Path, needs_boxes: bool, options: argparse.Namespace) -> tuple:

@@ -48,7 +48,7 @@ class Runner:
         for job in jobs:
             yield self._write(self._segment(self._read(job)))
 
-    def overlapped(self, jobs: list[Job]) -> Iterator[Job]:
+    def overlapped(self, jobs: Iterable[Job]) -> Iterator[Job]:
         """Each job, done, in order; while one is segmented a thread reads the next and another writes the last. At most
         three cases are in memory, however many there are."""
         # Not at the top: a single case does without, and start-up is most of it.
@@ -56,7 +56,7 @@ class Runner:
 
         with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
             reading, writing = None, None
-            for job, following in itertools.zip_longest(jobs, jobs[1:]):
+            for job, following in itertools.pairwise(itertools.chain(jobs, [None])):
                 job = reading.result() if reading else self._read(job)
                 reading = following and reader.submit(self._read, following)
                 self._segment(job)
