@@ -1,4 +1,4 @@
-"""python -m time_eval.cases DIR: six made cases to time, from one small box to a volume with five objects.
+"""python -m time_eval.cases DIR: six made cases to time, from one small box to a volume with five objects; or three huge ones.
 
 They hold noise and bright ellipses: run time does not depend on what a picture shows, and anybody can make them again.
 """
@@ -17,6 +17,13 @@ CASES = {
     "2DBox_Microscopy_d": ((800, 800, 3), 150, (14, 17)),
     "3DBox_CT_e": ((100, 512, 512), 5, (20, 45, 55)),
     "3DBox_MR_f": ((30, 256, 256), 3, (7, 30, 40)),
+}
+
+# What a container of 8 GB has to do without swapping.
+LIMITS = {
+    "2DBox_Microscopy_huge": ((12000, 12000, 3), 3, (1500, 1200)),
+    "2DBox_Microscopy_many": ((4000, 4000, 3), 2000, (14, 17)),
+    "3DBox_CT_huge": ((600, 512, 512), 20, (60, 45, 55)),
 }
 
 
@@ -44,19 +51,20 @@ def make_case(shape: tuple[int, ...], objects: int, half: tuple[int, ...], seed:
 
 
 def write_case(name: str, folder: Path) -> Path:
-    """Writes one of CASES to `folder` and returns its path; the same bytes every time."""
-    path = folder / f"{name}.npz"
-    np.savez_compressed(path, **make_case(*CASES[name], seed=list(CASES).index(name)))
+    """Writes one of CASES or LIMITS to `folder` and returns its path; the same bytes every time."""
+    path, known = folder / f"{name}.npz", CASES | LIMITS
+    np.savez_compressed(path, **make_case(*known[name], seed=list(known).index(name)))
     return path
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m time_eval.cases", description=__doc__.split(": ", 1)[1])
     parser.add_argument("folder", type=Path, help="made where missing")
-    folder = parser.parse_args().folder
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, (shape, objects, _) in CASES.items():
-        print(write_case(name, folder), shape, f"{objects} boxes")
+    parser.add_argument("--limits", action="store_true", help="the three huge ones instead")
+    arguments = parser.parse_args()
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    for name, (shape, objects, _) in (LIMITS if arguments.limits else CASES).items():
+        print(write_case(name, arguments.folder), shape, f"{objects} boxes", flush=True)
     return 0
 
 
