@@ -41,19 +41,15 @@ def verify(model: jt.Module, onnx_path: Path, xml_path: Path | None, cases: list
     shape differs, a value is not finite, or a "unit std" error is above `tolerance` (of OpenVINO with f16, above
     HALF_PRECISION times that).
     """
-    onnx_engine = onnxruntime.InferenceSession(str(onnx_path), providers=["CPUExecutionProvider"])
-    core = openvino.Core()
-    ir_engine = core.compile_model(core.read_model(xml_path or onnx_path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    names = [output.name for output in onnx_engine.get_outputs()]
+    # One engine after the other: of a model of gigabytes only one holds its copies.
+    expected = [run_jittor(model, case) for case in cases]
+    jt.gc()
+    names, by_onnx = _run_onnxruntime(onnx_path, cases)
+    by_ir = _run_openvino(xml_path or onnx_path, cases)
     agreements = []
-    for case in cases:
-        expected = run_jittor(model, case)
-        by_onnx = dict(zip(names, onnx_engine.run(None, case)))
-        result = ir_engine(case)
-        by_ir = {name: result[i] for i, name in enumerate(names)}
-        errors = [_errors(names, expected, found, engine) for engine, found in
-                  (("ONNX Runtime", by_onnx), ("OpenVINO", by_ir))]
-        (plain_onnx, unit_onnx), (plain_ir, unit_ir) = errors
+    for case, want, *found in zip(cases, expected, by_onnx, by_ir):
+        (plain_onnx, unit_onnx), (plain_ir, unit_ir) = (
+            _errors(names, want, got, engine) for engine, got in zip(("ONNX Runtime", "OpenVINO"), found))
         batch = len(next(iter(case.values())))
         agreements.append(Agreement(batch, plain_onnx, plain_ir, unit_onnx, unit_ir))
     _refuse_disagreement(agreements, tolerance, f16)
@@ -69,11 +65,24 @@ def run_jittor(model: jt.Module, case: dict[str, np.ndarray]) -> list[np.ndarray
         return [np.array(output.numpy()) for output in outputs]
 
 
+def _run_onnxruntime(path: Path, cases: list[dict[str, np.ndarray]]) -> tuple[list[str], list[list[np.ndarray]]]:
+    """Names of the outputs, and the outputs of each case in that order."""
+    engine = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return [output.name for output in engine.get_outputs()], [engine.run(None, case) for case in cases]
+
+
+def _run_openvino(path: Path, cases: list[dict[str, np.ndarray]]) -> list[list[np.ndarray]]:
+    """The outputs of each case, in the model's order."""
+    core = openvino.Core()
+    engine = core.compile_model(core.read_model(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    results = [engine(case) for case in cases]
+    return [[result[i] for i in range(len(engine.outputs))] for result in results]
+
+
 def _errors(names, expected, found, engine):
     """(largest error, largest error of outputs of unit std) over all outputs."""
     plain, unit = 0.0, 0.0
-    for name, want in zip(names, expected):
-        got = found[name]
+    for name, want, got in zip(names, expected, found, strict=True):
         if got.shape != want.shape:
             raise ExportError("verification", f"output {name} must have Jittor's shape {want.shape}; {engine} has "
                               f"{got.shape}", "a size was taken for a constant: make that axis static (--dynamic)")
