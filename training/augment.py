@@ -39,6 +39,29 @@ def rotate(image, mask, degrees, shear):
     return image, mask
 
 
+def bends(shape: tuple[int, int], strength: float, rng: np.random.Generator) -> np.ndarray:
+    """Smooth displacements float32 (2, H, W) in px, of rows and of columns: cubic between 5 x 5 nodes, each up to
+    `strength` of the height or width. Up to 0.06 nothing folds over."""
+    nodes = strength * rng.uniform(-1, 1, (2, 5, 5))
+    return np.stack([cv2.resize(part * side, shape[::-1], interpolation=cv2.INTER_CUBIC)
+                     for part, side in zip(nodes, shape)]).astype(np.float32)
+
+
+def displace(image, mask, displacements):
+    """Image and boolean mask in which pixel (y, x) is what was at (y, x) + displacements (2, H, W) px; every plane of a
+    volume alike."""
+    y, x = np.mgrid[: mask.shape[-2], : mask.shape[-1]].astype(np.float32)
+    maps = x + displacements[1], y + displacements[0]
+
+    def moved(plane):
+        return cv2.remap(np.ascontiguousarray(plane), *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+
+    inside = mask.astype(np.uint8) * 255
+    if mask.ndim == 2:
+        return moved(image), moved(inside) > 127
+    return np.stack([moved(plane) for plane in image]), np.stack([moved(plane) for plane in inside]) > 127
+
+
 def flip(image, mask, swap, rng):
     """Random mirror along each axis and, where `swap` allows it, a random swap of x and y."""
     for axis in range(mask.ndim):

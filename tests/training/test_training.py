@@ -101,6 +101,31 @@ def test_a_sample_holds_the_object_inside_the_box(folder):
     assert plain[0][target[0] > 0.9].mean() > plain[0][target[0] < 0.1].mean() + 80
 
 
+def test_displacements_say_where_each_pixel_comes_from():
+    volume = np.arange(2 * 6 * 8, dtype=np.uint8).reshape(2, 6, 8)
+    one_down_two_left = np.stack([np.full((6, 8), -1, np.float32), np.full((6, 8), 2, np.float32)])
+    image, mask = augment.displace(volume, volume % 3 == 0, one_down_two_left)
+    np.testing.assert_array_equal(image[:, 1:, :-2], volume[:, :-1, 2:])
+    np.testing.assert_array_equal(mask[:, 1:, :-2], (volume % 3 == 0)[:, :-1, 2:])
+
+
+def test_bends_are_smooth_and_as_strong_as_asked():
+    rng = np.random.default_rng(0)
+    bends = np.stack([augment.bends((65, 85), 0.06, rng) for _ in range(100)])
+    assert bends.shape == (100, 2, 65, 85)
+    strongest = abs(bends[:, :, 6::13, 8::17]).max(axis=(0, 2, 3))  # at the nodes
+    np.testing.assert_allclose(strongest, [0.06 * 65, 0.06 * 85], rtol=0.01)
+    # No pixel passes its neighbour.
+    assert abs(np.diff(bends[:, 0], axis=1)).max() < 1 and abs(np.diff(bends[:, 1], axis=2)).max() < 1
+
+
+def test_an_elastic_sample_is_bent(folder):
+    image, mask = data.draw_object(data.read_datasets(folder, rank=2), np.array([0, 0, 1, 0]), 2, np.random.default_rng(1))
+    alike = [np.array_equal(*(crop_sample(image, mask, (40, 40), 0.2, 0, np.random.default_rng(seed), elastic=elastic)[2] > 0.5
+                              for elastic in (0.0, 0.04))) for seed in range(20)]
+    assert 0.2 < np.mean(alike) < 0.8
+
+
 def test_loosened_boxes_grow_within_their_limits():
     rng = np.random.default_rng(3)
     for _ in range(200):

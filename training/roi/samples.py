@@ -19,18 +19,21 @@ class RoiRecipe(Recipe):
     """crop_shapes: one spatial shape, in array order, is drawn for every batch, with the chance in crop_chances; where
     there are several, a batch holds objects whose boxes get that shape: the sides that occur on an axis, in order of
     length, are told apart by the limits of the model's last look, its finest. loosen_px: boxes grow by 0..loosen_px px a
-    side, in plane.
+    side, in plane. elastic: strength of the bends (`augment.bends`) of one sample in two.
     """
 
     crop_shapes: tuple[tuple[int, ...], ...]
     crop_chances: tuple[float, ...]
     loosen_px: int
+    elastic: float = 0.0
 
     def check(self):
         super().check()
         if len(self.crop_shapes) != len(self.crop_chances) or abs(sum(self.crop_chances) - 1) > 1e-6:
             raise ValueError("crop_chances must hold one chance per crop shape, adding up to 1; "
                              f"got {list(self.crop_chances)}")
+        if not 0 <= self.elastic <= 0.06:
+            raise ValueError(f"elastic must be 0..0.06, of the sides; got {self.elastic}")
 
     def shape_of(self, extent: np.ndarray) -> tuple[int, ...]:
         """The crop shape for a box of `extent` (rank,), array order, px or voxel."""
@@ -51,7 +54,7 @@ def make_sample(recipe: RoiRecipe, datasets, step: int, index: int):
     shape = batch_shape(recipe, step)
     rng = np.random.default_rng([recipe.seed, step, index, 2])
     image, mask, zoom = _draw_for(recipe, shape, datasets, data.dataset_chances(datasets), rng)
-    return crop_sample(image, mask, shape, CONFIGS[recipe.model].margin, recipe.loosen_px, rng, zoom)
+    return crop_sample(image, mask, shape, CONFIGS[recipe.model].margin, recipe.loosen_px, rng, zoom, elastic=recipe.elastic)
 
 
 def batch_shape(recipe: RoiRecipe, step: int) -> tuple[int, ...]:
@@ -84,7 +87,7 @@ def _cut(image, mask, share):
     return image[where], mask[where]
 
 
-def crop_sample(image, mask, crop_shape, margin, loosen_px, rng, zoom=1.0, augmented=True):
+def crop_sample(image, mask, crop_shape, margin, loosen_px, rng, zoom=1.0, augmented=True, elastic=0.0):
     """A training sample of one object.
 
     image (*spatial[, 3]) uint8, mask (*spatial) boolean and not empty, both taken to be `zoom` times as large, in plane,
@@ -100,6 +103,10 @@ def crop_sample(image, mask, crop_shape, margin, loosen_px, rng, zoom=1.0, augme
             turned = augment.rotate(image, mask, rng.normal(0, 18), rng.normal(0, 0.08))
             if turned[1].any():
                 image, mask = turned
+        if elastic and rng.random() < 0.5:
+            bent = augment.displace(image, mask, augment.bends(mask.shape[-2:], elastic, rng))
+            if bent[1].any():
+                image, mask = bent
         if rank == 3 and mask.shape[0] >= 8 and rng.random() < 0.2:
             # Every second slice: a scan with twice the spacing.
             first = rng.integers(2)

@@ -3,7 +3,6 @@
 import dataclasses
 import zlib
 
-import cv2
 import numpy as np
 
 from inference.segment.frame import Frame
@@ -129,21 +128,14 @@ def deformed(image: np.ndarray, mask: np.ndarray, frames: int, rng) -> list[tupl
     """The image and its mask bool (H, W) as a clip: frame t is moved by t times a smooth random field, of shift, scale,
     rotation and local bends, as neighbouring slices or moments of a video are."""
     height, width = mask.shape
-    side = max(height, width)
     y, x = np.mgrid[:height, :width].astype(np.float32)
-    bend = rng.normal(0, 0.012, (2, 5, 5)).astype(np.float32)
-    field = [cv2.resize(part, (width, height), interpolation=cv2.INTER_CUBIC) * side for part in bend]
+    field = augment.bends(mask.shape, 0.02, rng)
     turn, grow = rng.normal(0, 0.04), rng.normal(0, 0.04)
-    shift_y, shift_x = rng.normal(0, 0.02, 2) * side
+    shift_y, shift_x = rng.normal(0, 0.02, 2) * max(height, width)
     from_y, from_x = y - height / 2, x - width / 2
     field[0] += grow * from_y + turn * from_x + shift_y
     field[1] += grow * from_x - turn * from_y + shift_x
-    planes = []
-    for t in range(frames):
-        maps = x + t * field[1], y + t * field[0]
-        planes.append((cv2.remap(np.ascontiguousarray(image), *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101),
-                       cv2.remap(mask.astype(np.uint8), *maps, cv2.INTER_NEAREST) > 0))
-    return planes
+    return [augment.displace(image, mask, t * field) for t in range(frames)]
 
 
 def framed(recipe: Sam2Recipe, planes, rng=None):
