@@ -24,7 +24,7 @@ GIVEN = 10.0
 # The mask for clear prompts is stable where it hardly depends on its threshold: else the best of the other three is taken.
 STABLE, STABLE_WITHIN = 0.98, 0.05
 # What attention to memories may take for its scores, and the maps of the frames that are kept for objects to come.
-ATTENTION_BYTES, MAPS_BYTES = 1 << 30, 256 << 20
+ATTENTION_BYTES, MAPS_BYTES = 1 << 30, 64 << 20
 
 
 @dataclasses.dataclass(frozen=True)
