@@ -135,4 +135,6 @@ class MLP(mask_decoder.MLP):
 def max_pool(x):
     """(N, H, W, C), H and W even -> (N, H / 2, W / 2, C): the largest of 2 x 2."""
     batch, height, width, channels = x.shape
-    return x.reshape([batch, height // 2, 2, width // 2, 2, channels]).max(dims=(2, 4))
+    # One axis after the other: OpenVINO has no fast maximum over two axes of six.
+    rows = x.reshape([-1, 2, width, channels]).max(dim=1)
+    return rows.reshape([-1, 2, channels]).max(dim=1).reshape([batch, height // 2, width // 2, channels])
