@@ -36,9 +36,11 @@ RUN cd /rootfs/usr/local/lib/python3.11/dist-packages \
 COPY predict.sh /rootfs/workspace/
 COPY inference /rootfs/workspace/inference
 COPY weights /rootfs/workspace/weights
+# The networks are compiled for this kind of processor; on another kind that is ignored.
 RUN cd /rootfs/workspace \
  && find weights -type f ! -name manifest.json ! -name '*.xml' ! -name '*.bin' -delete \
  && python3 -m compileall -q --invalidation-mode unchecked-hash inference \
+ && PYTHONPATH=/rootfs/usr/local/lib/python3.11/dist-packages python3 -m inference.precompile \
  && mkdir inputs outputs && chmod 777 outputs && chmod -R a+rX .
 
 # ---- cpu: runs with --network none --read-only; writes to /workspace/outputs alone

@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from inference.engines import EngineError
+from inference.engines.compiled import compiled_folder
 from inference.engines.openvino_c import Library, Model, OpenVinoError, Request
 from inference.weights import ModelFiles
 
@@ -34,6 +35,10 @@ class OpenVinoEngine:
             "PERFORMANCE_HINT": "LATENCY",
             "ENABLE_CPU_PINNING": "NO",  # else every process of one thread sits on the first core, beside the others
         }
+        compiled = compiled_folder(weights.folder)
+        if compiled.is_dir():
+            self._properties |= {"CACHE_DIR": str(compiled), "CACHE_MODE": "OPTIMIZE_SIZE",
+                                 "WEIGHTS_PATH": str(weights.path("openvino_bin"))}
         self._requests: dict[tuple, Request] = {}
 
     def run(self, **inputs: np.ndarray) -> dict[str, np.ndarray]:

@@ -33,7 +33,7 @@ def test_runtime_installs_once_pip_is_there_and_leaves_its_stamp(house):
     _script(house / ".venv/bin/python", f'echo "$*" >>"{house}/calls"')
     assert _set_up(house, "runtime").returncode == 0
     assert (house / "calls").read_text().splitlines() == [
-        "-m pip --version", "-m pip install --disable-pip-version-check -r requirements-runtime.txt"]
+        "-m pip --version", "-m pip install --disable-pip-version-check -r requirements-runtime.txt", "-m inference.precompile"]
     assert (house / ".venv/.runtime-ready").exists()
     assert not (house / ".venv/.dev-ready").exists()
 

@@ -1,5 +1,6 @@
 """Cases on disk for the tests of the runtime."""
 
+import contextlib
 import json
 import shutil
 import subprocess
@@ -41,6 +42,22 @@ def full_disk(tmp_path):
         pytest.skip(f"no small file system: {mount.stderr.strip()}")
     yield folder
     subprocess.run(["umount", folder], check=True)
+
+
+@pytest.fixture
+def read_only():
+    """read_only(folder): a context in which nobody can write to the folder, root neither; skips where that takes rights."""
+
+    @contextlib.contextmanager
+    def mounted(folder):
+        for options in (["--bind", folder], ["-o", "remount,ro,bind"]):
+            done = subprocess.run(["mount", *options, folder], capture_output=True, text=True)
+            if done.returncode:
+                pytest.skip(f"no read-only mount: {done.stderr.strip()}")
+        yield
+        subprocess.run(["umount", folder], check=True)
+
+    return mounted
 
 
 @pytest.fixture

@@ -3,13 +3,16 @@
 import importlib.util
 import json
 import os
+import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from inference.engines import EngineError, open_engine, thread_count
 from inference.engines import jittor as jittor_engine
+from inference.engines.compiled import compiled_folder, processor_kind
 from inference.weights import ModelFiles, find_model
 
 FACTS = {"family": "roi2d", "looks": "192,192@", "boxes_for_all_looks": "16", "margin": "0.2", "threshold": "0.5"}
@@ -67,6 +70,69 @@ def test_f32_is_kept_where_the_cpu_would_rather_take_bfloat16(tiny):
     """1 + 2^-10 has no bfloat16."""
     crop = np.full((1, 4), 1 + 2**-10, np.float32)
     assert open_engine("openvino", tiny)(crop=crop, box_px=np.zeros((1, 2), np.float32))[0, 0] == crop[0, 0]
+
+
+class TestCompiledBefore:
+    """The folder of networks that were compiled before: what it does to the files in it, and never to an answer."""
+
+    @pytest.fixture
+    def tiny(self, tiny_model, tmp_path, monkeypatch):
+        monkeypatch.setenv("WEIGHTS", str(shutil.copytree(tiny_model, tmp_path / "weights")))
+        return find_model("tiny")
+
+    @pytest.fixture
+    def folder(self, tiny):
+        folder = compiled_folder(tiny.folder)
+        folder.mkdir(parents=True)
+        return folder
+
+    @staticmethod
+    def run(tiny):
+        crop = np.arange(8, dtype=np.float32).reshape(2, 4)
+        np.testing.assert_array_equal(open_engine("openvino", tiny)(crop=crop, box_px=np.zeros((2, 2), np.float32)),
+                                      expected(crop, np.zeros((2, 2))))
+
+    def test_a_network_is_kept_and_taken(self, tiny, folder):
+        self.run(tiny)
+        kept, = folder.iterdir()
+        before = kept.stat().st_mtime_ns
+        self.run(tiny)
+        assert [kept] == list(folder.iterdir()) and kept.stat().st_mtime_ns == before
+
+    def test_one_that_cannot_be_used_is_compiled_anew(self, tiny, folder):
+        self.run(tiny)
+        kept, = folder.iterdir()
+        whole = kept.read_bytes()
+        for broken in (b"", whole[:100], whole[:len(whole) // 2], bytes(len(whole))):
+            kept.unlink(missing_ok=True)
+            kept.write_bytes(broken)
+            self.run(tiny)
+
+    def test_another_kind_of_processor_has_a_folder_of_its_own(self, tiny, folder, monkeypatch):
+        monkeypatch.setattr("inference.engines.compiled.processor_kind", lambda: "x86_64-avx2-of-tomorrow")
+        self.run(tiny)
+        assert not list(folder.iterdir()) and list(folder.parent.iterdir()) == [folder]
+
+    def test_nothing_is_kept_where_nobody_asked(self, tiny):
+        self.run(tiny)
+        assert not (tiny.folder / "compiled").exists()
+
+    def test_a_folder_that_cannot_be_written_is_read(self, tiny, folder, read_only):
+        self.run(tiny)
+        with read_only(folder):
+            self.run(tiny)
+            next(folder.iterdir())
+        next(folder.iterdir()).unlink()
+        with read_only(folder):
+            self.run(tiny)
+            assert not list(folder.iterdir())
+
+
+def test_the_kind_of_processor_is_what_the_kernel_says():
+    kind = processor_kind().split("-")
+    assert kind[0] == os.uname().machine
+    known = Path("/proc/cpuinfo").read_text().split()
+    assert ("avx2" in kind) == ("avx2" in known) and ("avx512f" in kind) == ("avx512f" in known)
 
 
 @pytest.mark.parametrize("engine, backend, text", [
