@@ -1,5 +1,6 @@
 """Ways of segmenting a case: each takes a Case and returns its label image."""
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -16,7 +17,8 @@ def open_segmenter(model: str = "roi", engine: str = "openvino", backend: str = 
     """What segments a case with `model`: a function from a Case to labels, unsigned integers of its spatial shape, 0
     background, object i of its boxes is i + 1.
 
-    roi      roi2d for images, roi3d for volumes; each is loaded when the first case needs it
+    roi      roi2d for images, roi3d for volumes, but for the objects that are too thin for it by the manifest (`thin` of its
+             entry, see ThinRule); each is loaded when the first case needs it
     roi2d    volumes too, slice by slice
     roi3d    volumes alone; an image raises CaseError
     the SAM family        images, and volumes slice by slice
@@ -28,17 +30,7 @@ def open_segmenter(model: str = "roi", engine: str = "openvino", backend: str = 
     unknown model, EngineError for an engine that cannot run here.
     """
     if model == "roi":
-        for name in ("roi2d", "roi3d"):
-            find_model(name)  # a manifest without it is an error now, not at the first case that needs it
-        loaded: dict[str, Segmenter] = {}
-
-        def by_rank(case: Case) -> np.ndarray:
-            name = f"roi{case.ndim}d"
-            if name not in loaded:
-                loaded[name] = _of_one_graph(open_engine(engine, find_model(name), backend))
-            return loaded[name](case)
-
-        return by_rank
+        return _by_rank(lambda name: open_segmenter(name, engine, backend, exclude_z_max))
     # Each way of segmenting is imported where it is taken: start-up is most of a short run.
     files = find_model(model)
     if "memory_attention" in files.graphs:
@@ -59,6 +51,23 @@ def open_segmenter(model: str = "roi", engine: str = "openvino", backend: str = 
 
     sliced = SliceSegmenter(planar, exclude_z_max)
     return lambda case: planar(case) if case.ndim == 2 else sliced(case)
+
+
+def _by_rank(open_one: Callable[[str], Segmenter]) -> Segmenter:
+    """What `roi` is. open_one: opens a model by its name."""
+    find_model("roi2d")  # a manifest without it is an error now, not at the first case that needs it
+    thin = find_model("roi3d").thin
+    opened = functools.cache(open_one)
+
+    def segment(case: Case) -> np.ndarray:
+        if case.ndim == 3 and thin:
+            from inference.segment.thin import ThinAndThickSegmenter, ThinRule
+
+            rule = ThinRule(**thin)
+            return ThinAndThickSegmenter(rule, lambda: opened(rule.model), lambda: opened("roi3d"))(case)
+        return opened(f"roi{case.ndim}d")(case)
+
+    return segment
 
 
 def _of_one_graph(engine: Engine) -> Segmenter:
