@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from inference.engines.compiled import compiled_folder
 from inference.weights import WeightsError, find_model, weights_folder
 from time_eval.cases import CASES, write_case
 from time_eval.report import machine, write_rows
@@ -53,6 +54,8 @@ def contenders(models: list[str], engines: list[str], scratch: Path) -> list[Con
             folder, random = scratch.resolve(), True  # runs have a working folder of their own
             if not (scratch / model).is_dir():
                 publish_random(model, scratch)
+            # The winner's own program keeps compiled models too.
+            compiled_folder(scratch).mkdir(parents=True, exist_ok=True)
         found += [Contender(model, engine, folder, random) for engine in engines]
     return found
 
