@@ -138,7 +138,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-i", "--input", type=Path, help="folder of cases, see below")
     parser.add_argument("-o", "--output", type=Path, help="folder for the masks; made where missing")
-    parser.add_argument("--model", default="roi", help="name of a model (roi: roi2d for images, roi3d for volumes)")
+    parser.add_argument("--model", default="roi", help="name of a model (roi: roi2d for images, roi3d for volumes; roi-int8)")
     parser.add_argument("--backend", choices=("cpu", "gpu"), default="cpu", help="gpu takes the jittor engine")
     parser.add_argument("--engine", choices=("openvino", "onnxruntime", "jittor"),
                         help="what runs the network (openvino on the cpu, jittor on the gpu)")

@@ -1,5 +1,5 @@
-"""python -m inference.precompile: OpenVINO compiles `roi` for this kind of processor and keeps the result in the weights folder.
-Later runs start sooner. Image builds and tools/setup.sh run it.
+"""python -m inference.precompile: OpenVINO compiles `roi` and `roi-int8` for this kind of processor and keeps the result in the
+weights folder. Later runs start sooner. Image builds and tools/setup.sh run it.
 
 Exit status: 0 done, 1 the folder cannot be written, 2 the model cannot run here.
 """
@@ -12,7 +12,7 @@ import numpy as np
 from inference.case import Case
 from inference.engines import EngineError
 from inference.engines.compiled import FOLDER, compiled_folder
-from inference.segment import open_segmenter
+from inference.segment import ROI, open_segmenter
 from inference.weights import WeightsError, weights_folder
 
 SIDES_PX = (100, 300, 500)
@@ -32,9 +32,10 @@ def main() -> int:
     try:
         shutil.rmtree(folder.parent, ignore_errors=True)  # of other weights, or of a machine that the folder was copied from
         folder.mkdir(parents=True)
-        segment = open_segmenter("roi")
-        for case in cases():
-            segment(case)
+        for model in ROI:
+            segment = open_segmenter(model)
+            for case in cases():
+                segment(case)
     except (WeightsError, EngineError) as error:
         print(f"inference.precompile: {error}", file=sys.stderr)
         return 2

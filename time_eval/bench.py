@@ -16,6 +16,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from inference.engines.compiled import compiled_folder
+from inference.segment import ROI
 from inference.weights import WeightsError, find_model, weights_folder
 from time_eval.cases import CASES, write_case
 from time_eval.report import machine, write_rows
@@ -24,7 +25,7 @@ from time_eval.runners import BareRunner, Run
 COLUMNS = ("case", "model", "engine", "weights", "runs", "failed", "wall_s", "cpu_s", "peak_mb")
 RANDOM = "medficientsam-l0"
 """The challenge's winner, of which no weights ship: what it costs does not depend on them."""
-MODELS = ("roi", "medficientsam-nano", "medsam-nano", RANDOM)
+MODELS = ("roi", "roi-int8", "medficientsam-nano", "medsam-nano", RANDOM)
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def contenders(models: list[str], engines: list[str], scratch: Path) -> list[Con
     for model in models:
         folder, random = weights_folder(), False
         try:
-            find_model("roi2d" if model == "roi" else model)
+            find_model(ROI.get(model, (model,))[0])
         except WeightsError:
             if model != RANDOM:
                 raise

@@ -10,6 +10,8 @@ from inference.engines import Engine, open_engine
 from inference.weights import find_model
 
 Segmenter = Callable[[Case], np.ndarray]
+ROI = {"roi": ("roi2d", "roi3d"), "roi-int8": ("roi2d-int8", "roi3d-int8")}
+"""Models that are two of the manifest: one for images, one for volumes."""
 
 
 def open_segmenter(model: str = "roi", engine: str = "openvino", backend: str = "cpu",
@@ -19,6 +21,7 @@ def open_segmenter(model: str = "roi", engine: str = "openvino", backend: str = 
 
     roi      roi2d for images, roi3d for volumes, but for the objects that are too thin for it by the manifest (`thin` of its
              entry, see ThinRule); each is loaded when the first case needs it
+    roi-int8 the same of roi2d-int8 and roi3d-int8
     roi2d    volumes too, slice by slice
     roi3d    volumes alone; an image raises CaseError
     the SAM family        images, and volumes slice by slice
@@ -29,8 +32,8 @@ def open_segmenter(model: str = "roi", engine: str = "openvino", backend: str = 
     exclude_z_max: slice by slice, whether a box ends before its z_max, see SliceSegmenter. Raises WeightsError for an
     unknown model, EngineError for an engine that cannot run here.
     """
-    if model == "roi":
-        return _by_rank(lambda name: open_segmenter(name, engine, backend, exclude_z_max))
+    if model in ROI:
+        return _by_rank(*ROI[model], lambda name: open_segmenter(name, engine, backend, exclude_z_max))
     # Each way of segmenting is imported where it is taken: start-up is most of a short run.
     files = find_model(model)
     if "memory_attention" in files.graphs:
@@ -53,10 +56,10 @@ def open_segmenter(model: str = "roi", engine: str = "openvino", backend: str = 
     return lambda case: planar(case) if case.ndim == 2 else sliced(case)
 
 
-def _by_rank(open_one: Callable[[str], Segmenter]) -> Segmenter:
-    """What `roi` is. open_one: opens a model by its name."""
-    find_model("roi2d")  # a manifest without it is an error now, not at the first case that needs it
-    thin = find_model("roi3d").thin
+def _by_rank(planar: str, solid: str, open_one: Callable[[str], Segmenter]) -> Segmenter:
+    """What `roi` is of a model for images and one for volumes. open_one: opens a model by its name."""
+    find_model(planar)  # a manifest without it is an error now, not at the first case that needs it
+    thin = find_model(solid).thin
     opened = functools.cache(open_one)
 
     def segment(case: Case) -> np.ndarray:
@@ -64,8 +67,8 @@ def _by_rank(open_one: Callable[[str], Segmenter]) -> Segmenter:
             from inference.segment.thin import ThinAndThickSegmenter, ThinRule
 
             rule = ThinRule(**thin)
-            return ThinAndThickSegmenter(rule, lambda: opened(rule.model), lambda: opened("roi3d"))(case)
-        return opened(f"roi{case.ndim}d")(case)
+            return ThinAndThickSegmenter(rule, lambda: opened(rule.model), lambda: opened(solid))(case)
+        return opened(planar if case.ndim == 2 else solid)(case)
 
     return segment
 
