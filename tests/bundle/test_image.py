@@ -118,7 +118,7 @@ def test_everything_is_compiled(docker, image):
 
 def test_networks_are_compiled_for_this_processor(docker, image):
     """The image was built here: what it keeps is for this kind, and its user may read it."""
-    program = ("from inference.engines.compiled import compiled_folder as f; from inference.weights import weights_folder as w; "
-               "print(*(len(p.read_bytes()) > 1000 for p in f(w()).glob('*.blob')))")
+    program = ("from inference.engines.compiled import compiled_folder; from inference.weights import weights_folder; "
+               "print(*(len(p.read_bytes()) > 1000 for p in compiled_folder(weights_folder()).glob('*.blob')))")
     found = _in_image(docker, image, "python3", "-c", program).stdout.split()
     assert len(found) >= 2 and set(found) == {"True"}
