@@ -30,7 +30,7 @@ class ModelFiles:
     files: dict[str, str]
     bytes: dict[str, int]
     graph: str = ""
-    thin: dict[str, str | int] = dataclasses.field(default_factory=dict)
+    thin: dict[str, int] = dataclasses.field(default_factory=dict)
 
     @property
     def graphs(self) -> set[str]:
@@ -85,10 +85,9 @@ def find_model(name: str) -> ModelFiles:
     return models[name]
 
 
-def _thin(rule: dict) -> dict[str, str | int]:
-    kinds = {"model": str, "slices": int, "slices_through": int}
-    if rule and {key: type(value) for key, value in rule.items()} != kinds:
-        raise TypeError(f"thin must be a model, and slices and slices_through, whole numbers; got {rule}")
+def _thin(rule: dict) -> dict[str, int]:
+    if rule and {key: type(value) for key, value in rule.items()} != {"slices": int, "slices_through": int}:
+        raise TypeError(f"thin must be slices and slices_through, whole numbers; got {rule}")
     return dict(rule)
 
 

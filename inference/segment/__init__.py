@@ -66,8 +66,7 @@ def _by_rank(planar: str, solid: str, open_one: Callable[[str], Segmenter]) -> S
         if case.ndim == 3 and thin:
             from inference.segment.thin import ThinAndThickSegmenter, ThinRule
 
-            rule = ThinRule(**thin)
-            return ThinAndThickSegmenter(rule, lambda: opened(rule.model), lambda: opened(solid))(case)
+            return ThinAndThickSegmenter(ThinRule(**thin), lambda: opened(planar), lambda: opened(solid))(case)
         return opened(planar if case.ndim == 2 else solid)(case)
 
     return segment

@@ -11,15 +11,13 @@ from inference.segment.slices import spans
 
 @dataclasses.dataclass(frozen=True)
 class ThinRule:
-    """Which boxes another model takes, slice by slice.
+    """Which boxes a 2-D network takes, slice by slice.
 
-    model           its name
     slices          boxes of at most so many slices
     slices_through  boxes of at most so many slices that go through the whole volume, from its first slice to its last: a
                     3-D network expects an object to end, and a stack that ends first looks to it like the object's end
     """
 
-    model: str
     slices: int
     slices_through: int
 

@@ -10,7 +10,7 @@ from inference.segment import open_segmenter
 from inference.segment.thin import ThinAndThickSegmenter, ThinRule
 from inference.weights import WeightsError, find_model
 
-RULE = ThinRule("roi2d", slices=2, slices_through=6)
+RULE = ThinRule(slices=2, slices_through=6)
 
 
 def box(z_min, z_max, x=0):
@@ -30,7 +30,7 @@ def test_what_is_thin(depth, z_min, z_max, thin):
     assert RULE(case(depth, box(z_min, z_max))).tolist() == [thin]
 
 
-def fill(value):
+def filler():
     """A segmenter that fills each of its boxes with its label and notes on what it was called."""
     def segment(case):
         segment.boxes.append(case.boxes.tolist())
@@ -44,7 +44,7 @@ def fill(value):
 
 def test_every_object_keeps_its_label_and_a_thin_one_lies_on_top():
     volume = case(40, box(0, 20), box(5, 5, x=2), box(30, 31, x=8), box(0, 30, x=14))
-    thin, thick = fill("thin"), fill("thick")
+    thin, thick = filler(), filler()
     labels = ThinAndThickSegmenter(RULE, lambda: thin, lambda: thick)(volume)
     assert thin.boxes == [[box(5, 5, x=2), box(30, 31, x=8)]] and thick.boxes == [[box(0, 20), box(0, 30, x=14)]]
     assert labels.dtype == np.uint8 and labels.shape == volume.image.shape
@@ -55,7 +55,7 @@ def test_every_object_keeps_its_label_and_a_thin_one_lies_on_top():
 
 @pytest.mark.parametrize("boxes, called", [([box(1, 1), box(2, 2)], "thin"), ([box(1, 9), box(2, 9)], "thick")])
 def test_what_nothing_needs_is_not_opened(boxes, called):
-    segmenters = {called: lambda: fill(called)}
+    segmenters = {called: filler}
     labels = ThinAndThickSegmenter(RULE, segmenters.get("thin"), segmenters.get("thick"))(case(40, *boxes))
     assert np.unique(labels).tolist() == [0, 1, 2]
 
@@ -63,7 +63,7 @@ def test_what_nothing_needs_is_not_opened(boxes, called):
 def test_labels_beyond_255_do_not_wrap():
     boxes = [box(0, 9)] + [box(1, 1, x=8)] * 299
     labels = ThinAndThickSegmenter(RULE, lambda: lambda case: np.full(case.image.shape, len(case.boxes), np.uint16),
-                                   lambda: fill("thick"))(case(40, *boxes))
+                                   filler)(case(40, *boxes))
     assert labels.dtype == np.uint16 and labels.max() == 300
 
 
@@ -80,7 +80,7 @@ def test_what_ships_takes_one_slice_by_slices_and_ten_at_once(repo):
         assert not np.array_equal(found["roi2d"], found["roi3d"])
 
 
-@pytest.mark.parametrize("rule", [{"slices": 2}, {"model": "roi2d", "slices": "2", "slices_through": 6}, "roi2d"])
+@pytest.mark.parametrize("rule", [{"slices": 2}, {"slices": "2", "slices_through": 6}, "roi2d"])
 def test_a_rule_that_is_none_is_named(rule, tmp_path, monkeypatch):
     monkeypatch.setenv("WEIGHTS", str(tmp_path))
     (tmp_path / "manifest.json").write_text(json.dumps(
