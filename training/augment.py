@@ -21,6 +21,18 @@ def loosen(box: np.ndarray, shape: tuple[int, ...], most_px: float, rng: np.rand
     return np.concatenate([np.clip(low, 0, limit), np.clip(high, 0, limit)])
 
 
+def misplace(box: np.ndarray, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """The box as a hurried hand draws it, kept inside an image of `shape` (array order): each side 0..most outside of the
+    object or up to a twentieth inside, in shares of the box's extent, where `most`, up to a fifth, is drawn for the whole
+    box. float64 (2 * rank,), x first, inclusive bounds."""
+    rank = len(box) // 2
+    low, high = box[:rank].astype(float), box[rank:].astype(float)
+    extent, most = high - low + 1, rng.uniform(0, 0.2)
+    limit = np.array(shape[::-1]) - 1
+    low, high = low - extent * rng.uniform(-0.05, most, rank), high + extent * rng.uniform(-0.05, most, rank)
+    return np.concatenate([np.clip(low, 0, limit), np.clip(np.maximum(low, high), 0, limit)])
+
+
 def _warp(plane, matrix, interpolation):
     return cv2.warpAffine(plane, matrix, plane.shape[1::-1], flags=interpolation, borderMode=cv2.BORDER_REFLECT_101)
 
@@ -60,6 +72,61 @@ def displace(image, mask, displacements):
     if mask.ndim == 2:
         return moved(image), moved(inside) > 127
     return np.stack([moved(plane) for plane in image]), np.stack([moved(plane) for plane in inside]) > 127
+
+
+def few_slices(image, mask, rng, most=8):
+    """1..most consecutive slices of a volume and of its boolean mask, some of the object among them: a stack that a scanner,
+    or whoever cut it, ended inside the object."""
+    slices = min(int(rng.integers(1, most + 1)), len(mask))
+    inside = rng.choice(np.flatnonzero(mask.any(axis=(1, 2))))
+    first = int(np.clip(inside - rng.integers(slices), 0, len(mask) - slices))
+    return image[first : first + slices], mask[first : first + slices]
+
+
+def stack(image, mask, rng):
+    """A volume (D, H, W) uint8, and its boolean mask, made of an image (H, W) or (H, W, 3): 3 to 40 slices show the object,
+    which shrinks towards both ends, and 1 to 5 beyond each end do not. All of it drifts and bends from slice to slice, and
+    each slice has noise of its own. An object of more than 96 px comes out with 96.
+    """
+    grey = (image if image.ndim == 2 else image.mean(axis=2)).astype(np.float32)
+    finer = geometry.box_interval(geometry.mask_box(mask))[1].max() / 96
+    if finer > 1:
+        size = tuple(max(1, round(side / finer)) for side in mask.shape[::-1])
+        small = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+        grey, mask = cv2.resize(grey, size, interpolation=cv2.INTER_AREA), small >= min(0.5, small.max())
+    box = geometry.mask_box(mask)
+    centre, half = (box[[1, 0]] + box[[3, 2]]) / 2, (box[[3, 2]] - box[[1, 0]] + 1) / 2
+    # Where the object is not, there is what lies beside it, on the side with the most room.
+    room = np.array([box[1], box[0], mask.shape[0] - box[3], mask.shape[1] - box[2]]) / np.tile(half, 2)
+    aside = np.zeros((2, *mask.shape), np.float32)
+    aside[room.argmax() % 2] = (1 if room.argmax() > 1 else -1) * 2.2 * half[room.argmax() % 2]
+    soft = max(half.min() * 0.08, 0.7)
+    cover = cv2.GaussianBlur(cv2.dilate(mask.astype(np.float32), np.ones((3, 3)), iterations=round(2 * soft)), (0, 0), soft)
+    background = grey * (1 - cover) + displace(grey, mask, aside)[0] * cover
+
+    slices, margins = int(rng.integers(3, 41)), rng.integers(1, 6, 2)
+    depths, power = (np.arange(-margins[0], slices + margins[1]) + 0.5) / slices * 2 - 1, rng.uniform(1.5, 4)
+    bend, drift = (bends(mask.shape, 0.03, rng) for _ in range(2))
+    offsets = np.stack([axis - c for axis, c in zip(np.mgrid[: mask.shape[0], : mask.shape[1]], centre)]).astype(np.float32)
+    planes, masks = [], []
+    for depth in depths:
+        size = max(1 - abs(depth) ** power, 0) ** (1 / power)
+        plane, inside = background, np.zeros_like(mask)
+        if size > 0.1:
+            shrunk = offsets * (1 / size - 1)
+            around, inside = displace(grey, mask, shrunk)
+            # Beyond the image's borders it is seen again, mirrored.
+            once = (abs(offsets) < size * (half + 4 * soft)[:, None, None]).all(axis=0)
+            share, inside = displace(cover, mask, shrunk)[0] * once, inside & once
+            plane = around * share + background * (1 - share)
+        plane, inside = displace(plane, inside, bend + drift * depth)
+        planes.append(plane)
+        masks.append(inside)
+    planes, masks = np.stack(planes), np.stack(masks)
+    if not masks.any():  # a thin object may fall between the pixels
+        planes[0], masks[0] = grey, mask
+    planes += rng.standard_normal(planes.shape, np.float32) * rng.uniform(0, 8)
+    return np.clip(planes, 0, 255).astype(np.uint8), masks
 
 
 def flip(image, mask, swap, rng):

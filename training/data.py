@@ -84,13 +84,15 @@ def read_datasets(folder: pathlib.Path, rank: int) -> list[Dataset]:
     return datasets
 
 
-def dataset_chances(datasets: list[Dataset]) -> np.ndarray:
+def dataset_chances(datasets: list[Dataset], emphasised: tuple[str, ...] = (), emphasis: float = 1.0) -> np.ndarray:
     """Chance (len(datasets),) that a sample comes from each: equal over modalities; within one, by the fourth root of
-    the number of cases: a large dataset leads without drowning a small one."""
+    the number of cases: a large dataset leads without drowning a small one. Then those named in `emphasised` count
+    `emphasis` times as much."""
     weights = np.array([len(dataset.train) ** 0.25 for dataset in datasets])
     modalities = np.array([dataset.modality for dataset in datasets])
     for modality in set(modalities):
         weights[modalities == modality] /= weights[modalities == modality].sum()
+    weights[[dataset.name in emphasised for dataset in datasets]] *= emphasis
     return weights / weights.sum()
 
 

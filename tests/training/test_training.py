@@ -13,7 +13,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from models.roi.config import CONFIGS, Look
 from training import augment, data, loader, tasks
 from training.checkpoint import load_state
 from training.recipe import RecipeError, read_recipe
@@ -152,18 +151,18 @@ def test_batches_depend_on_the_seed_and_the_step_alone(folder, tmp_path):
 
 def test_a_worker_that_dies_is_reported(folder, tmp_path, capfd):
     """The pictures are 48 px high: none has a box for the large crop."""
-    made = dataclasses.replace(read_recipe(recipe(tmp_path)), crop_shapes=((32, 32), (64, 64)), crop_chances=(0, 1))
+    made = dataclasses.replace(read_recipe(recipe(tmp_path)), crop_shapes=((32, 32), (64, 64)), crop_chances=(0, 1),
+                               crop_extents_px=((0, 100), (100, 1000)))
     running = loader.Loader(made, data.read_datasets(folder, rank=2), first_step=0)
     with pytest.raises(RuntimeError, match="worker 0 died before batch 0"):
         next(iter(running))
     assert "none of 10000 objects has a box for the crop shape [64, 64]" in capfd.readouterr().err
 
 
-def test_a_batch_holds_boxes_for_its_crop_shape(folder, tmp_path, monkeypatch):
+def test_a_batch_holds_boxes_for_its_crop_shape(folder, tmp_path):
     """Discs of radius 5 to 11 and crops of two sizes with the border at 15 px: each batch has its own boxes."""
-    monkeypatch.setitem(CONFIGS, "roi2d", dataclasses.replace(CONFIGS["roi2d"], looks=(Look((), (15,)),)))
     made = dataclasses.replace(read_recipe(recipe(tmp_path)), crop_shapes=((32, 32), (64, 64)), crop_chances=(0.5, 0.5),
-                               loosen_px=0)
+                               crop_extents_px=((0, 15), (15, 1000)), loosen_px=0)
     datasets = data.read_datasets(folder, rank=2)
     seen = set()
     for step in range(8):
@@ -173,6 +172,70 @@ def test_a_batch_holds_boxes_for_its_crop_shape(folder, tmp_path, monkeypatch):
         # A rotation changes a box a little after its crop shape was chosen; a zoom is in both.
         assert np.median(box_px) > 15 if crop.shape[2] == 64 else np.median(box_px) < 16
     assert seen == {(32, 32), (64, 64)}
+
+
+def test_a_crop_shape_is_for_boxes_above_its_first_number_and_up_to_its_second(tmp_path):
+    made = dataclasses.replace(read_recipe(recipe(tmp_path)), crop_shapes=((96, 96), (96, 192), (192, 192)),
+                               crop_extents_px=((0, 48), (30, 256)))
+    assert made.fits((96, 96), np.array([48, 1])) and not made.fits((96, 96), np.array([49, 1]))
+    assert made.fits((96, 192), np.array([30, 31])) and not made.fits((96, 192), np.array([30, 30]))
+    assert not made.fits((192, 192), np.array([31, 257]))
+
+
+def test_emphasised_datasets_are_drawn_more_often(folder):
+    chances = data.dataset_chances(data.read_datasets(folder, rank=2), ("red", "one"), 2.0)
+    np.testing.assert_allclose(chances, np.array([2, 4, 2, 1]) / 9, rtol=0.02)  # CT balls, Fundus red, US one and two
+
+
+def test_misplaced_boxes_are_a_twentieth_inside_to_a_fifth_outside():
+    rng = np.random.default_rng(5)
+    tight = np.array([300, 200, 399, 249])  # 100 wide, 50 high
+    boxes = np.stack([augment.misplace(tight, (600, 800), rng) for _ in range(2000)])
+    grown = (boxes - tight) * [-1, -1, 1, 1] / [100, 50, 100, 50]
+    assert -0.05 <= grown.min() < -0.045 and 0.17 < grown.max() <= 0.2
+    assert augment.misplace(np.array([0, 0, 799, 599]), (600, 800), rng)[2:].max() <= 799
+    assert (augment.misplace(np.array([7, 7, 7, 7]), (9, 9), rng)[2:] >= 6).all()
+
+
+def test_few_slices_hold_part_of_the_object():
+    volume, mask = np.broadcast_to(np.arange(20, dtype=np.uint8)[:, None, None], (20, 3, 3)), np.zeros((20, 3, 3), bool)
+    mask[6:9] = True
+    rng = np.random.default_rng(0)
+    parts = [augment.few_slices(volume, mask, rng) for _ in range(300)]
+    assert {len(image) for image, _ in parts} == set(range(1, 9))
+    for image, part in parts:
+        assert part.any() and np.array_equal(part[:, 0, 0], (image[:, 0, 0] >= 6) & (image[:, 0, 0] < 9))
+        assert (np.diff(image[:, 0, 0]) == 1).all()
+    assert all(len(augment.few_slices(volume[6:8], mask[6:8], rng)[0]) <= 2 for _ in range(20))
+
+
+def test_a_stack_of_a_disc_is_a_ball_that_ends_before_the_volume():
+    """A bright disc on a dark ground: bright where the mask is, dark elsewhere, widest in the middle, absent at the ends."""
+    y, x = np.mgrid[:60, :70]
+    disc = np.hypot(y - 30, x - 33) < 14
+    rng = np.random.default_rng(2)
+    for _ in range(20):
+        volume, mask = augment.stack((40 + disc * 150).astype(np.uint8), disc, rng)
+        assert volume.shape == mask.shape and volume.dtype == np.uint8 and mask.dtype == bool
+        areas = mask.sum(axis=(1, 2))
+        shown = np.flatnonzero(areas)
+        assert shown[0] >= 1 and shown[-1] < len(mask) - 1 and (areas[shown[0] : shown[-1]] > 0).all()
+        assert 0.8 * disc.sum() < areas.max() < 1.25 * disc.sum()
+        assert abs(areas.argmax() - (shown[0] + shown[-1]) / 2) <= max(2, 0.3 * len(shown))
+        assert volume[mask].mean() > 150 and volume[0].mean() < 60 and volume[~mask].mean() < 60
+    large = np.hypot(*np.mgrid[-300:300, -300:300]) < 250
+    assert np.ptp(np.flatnonzero(augment.stack(large * np.uint8(200), large, rng)[1].any(axis=(0, 1)))) < 120
+
+
+def test_a_3d_network_learns_from_stacks_of_images(folder, tmp_path):
+    made = dataclasses.replace(read_recipe(recipe(tmp_path)), model="roi3d", crop_shapes=((16, 16, 16),), stacked=1.0,
+                               cut_off=0.5)
+    datasets = tasks.datasets(made, folder)
+    assert [dataset.name for dataset in datasets] == ["balls", "red", "one", "two"]
+    crop, box_px, target = loader.make_batch(made, datasets, 0)
+    assert crop.shape == (4, 2, 16, 16, 16) and target.shape == (4, 1, 16, 16, 16) and box_px.shape == (4, 3)
+    assert (target.max(axis=(1, 2, 3, 4)) > 0.5).all()
+    assert [dataset.name for dataset in tasks.datasets(dataclasses.replace(made, stacked=0.0), folder)] == ["balls"]
 
 
 def test_part_of_a_thin_object_is_its_own_pixels_in_a_window():
@@ -203,6 +266,12 @@ def test_scores_are_means_of_means():
     (("seed = 5", ""), "missing key 'seed'"),
     (("batch = 4", "batch = 4.5"), "batch must be int; got 4.5"),
     (("[1.0]", "[0.5]"), "crop_chances must hold one chance per crop shape"),
+    (("[[32, 32]]", "[[32, 32], [64, 64]]\ncrop_extents_px = [[0, 9]]"), "crop_chances must hold one"),
+    (("[[32, 32]]\ncrop_chances = [1.0]", "[[32, 32], [64, 64]]\ncrop_chances = [0.5, 0.5]"),
+     "crop_extents_px must hold a pair for each side in crop_shapes"),
+    (("seed = 5", "seed = 5\nhard_boxes = 1.5"), "hard_boxes must be a share, 0..1; got 1.5"),
+    (("seed = 5", "seed = 5\nstacked = 0.5"), "cut_off and stacked are for 3-D crops"),
+    (("seed = 5", 'seed = 5\nemphasised = "one"'), "emphasised must be a list; got 'one'"),
     (('"roi"', '"cook"'), "task must be one of roi.*; got 'cook'"),
     (("seed = 5", "seed = 5\naccumulate = 3"), "batch must be a multiple of accumulate; got 4 and 3"),
     (("seed = 5", 'seed = 5\nschedule = "spiral"'), "schedule must be one of cosine, constant.*; got 'spiral'"),

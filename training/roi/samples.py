@@ -1,6 +1,7 @@
 """From a labelled object to a training sample of a roi network: augmentation, a loosened box, the runtime's own crop."""
 
 import dataclasses
+import pathlib
 import zlib
 
 import numpy as np
@@ -16,16 +17,25 @@ OBJECTS_PER_DATASET = 16
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RoiRecipe(Recipe):
-    """crop_shapes: one spatial shape, in array order, is drawn for every batch, with the chance in crop_chances; where
-    there are several, a batch holds objects whose boxes get that shape: the sides that occur on an axis, in order of
-    length, are told apart by the limits of the model's last look, its finest. loosen_px: boxes grow by 0..loosen_px px a
-    side, in plane. elastic: strength of the bends (`augment.bends`) of one sample in two.
+    """crop_shapes: one spatial shape, in array order, is drawn for every batch, with the chance in crop_chances.
+    crop_extents_px: for each side that occurs in crop_shapes, in order of length, the boxes that it is for: on its axis they
+    extend over more than the first number and at most the second; () where one shape is for all. loosen_px: boxes grow by
+    0..loosen_px px a side, in plane. hard_boxes: share of the samples whose boxes are moved by shares of their extent
+    instead (`augment.misplace`). elastic: strength of the bends (`augment.bends`) of one sample in two. emphasised: names of
+    datasets that are drawn `emphasis` times as often. Of a 3-D network: cut_off, the share of the samples that are a few
+    slices of a volume (`augment.few_slices`); stacked, the share that are made of 2-D images (`augment.stack`).
     """
 
     crop_shapes: tuple[tuple[int, ...], ...]
     crop_chances: tuple[float, ...]
     loosen_px: int
+    crop_extents_px: tuple[tuple[int, int], ...] = ()
+    hard_boxes: float = 0.0
     elastic: float = 0.0
+    emphasised: tuple[str, ...] = ()
+    emphasis: float = 1.0
+    cut_off: float = 0.0
+    stacked: float = 0.0
 
     def check(self):
         super().check()
@@ -34,11 +44,24 @@ class RoiRecipe(Recipe):
                              f"got {list(self.crop_chances)}")
         if not 0 <= self.elastic <= 0.06:
             raise ValueError(f"elastic must be 0..0.06, of the sides; got {self.elastic}")
+        if len(self.crop_extents_px) != (len(self._sides()) if len(self.crop_shapes) > 1 else 0):
+            raise ValueError("crop_extents_px must hold a pair for each side in crop_shapes, and be left out where "
+                             f"there is one shape; got {list(self.crop_extents_px)}")
+        for key in ("hard_boxes", "cut_off", "stacked"):
+            if not 0 <= getattr(self, key) <= 1:
+                raise ValueError(f"{key} must be a share, 0..1; got {getattr(self, key)}")
+        if (self.cut_off or self.stacked) and rank(self) == 2:
+            raise ValueError("cut_off and stacked are for 3-D crops; crop_shapes has two axes")
 
-    def shape_of(self, extent: np.ndarray) -> tuple[int, ...]:
-        """The crop shape for a box of `extent` (rank,), array order, px or voxel."""
-        shapes = list(zip(*(sorted(set(sides)) for sides in zip(*self.crop_shapes))))
-        return geometry.crop_shape(extent, shapes, CONFIGS[self.model].looks[-1].crop_limits_px[: len(shapes) - 1])
+    def _sides(self) -> list[int]:
+        return sorted({side for shape in self.crop_shapes for side in shape})
+
+    def fits(self, shape: tuple[int, ...], extent: np.ndarray) -> bool:
+        """Whether a crop of `shape` is for boxes of `extent` (rank,), array order, px or voxel."""
+        if not self.crop_extents_px:
+            return True
+        limits = dict(zip(self._sides(), self.crop_extents_px))
+        return all(limits[side][0] < size <= limits[side][1] for side, size in zip(shape, extent))
 
 
 RECIPE = RoiRecipe
@@ -49,12 +72,18 @@ def rank(recipe: RoiRecipe) -> int:
     return len(recipe.crop_shapes[0])
 
 
+def read_datasets(folder: pathlib.Path, recipe: RoiRecipe) -> list[data.Dataset]:
+    """Of images and of volumes; for a 3-D network, of images only where it learns from stacks of them."""
+    return data.read_datasets(folder, 2 if recipe.stacked else rank(recipe))
+
+
 def make_sample(recipe: RoiRecipe, datasets, step: int, index: int):
     """Sample `index` of batch `step`: crop (C + 1, *shape), box_px (rank,), target (1, *shape), float32."""
     shape = batch_shape(recipe, step)
     rng = np.random.default_rng([recipe.seed, step, index, 2])
-    image, mask, zoom = _draw_for(recipe, shape, datasets, data.dataset_chances(datasets), rng)
-    return crop_sample(image, mask, shape, CONFIGS[recipe.model].margin, recipe.loosen_px, rng, zoom, elastic=recipe.elastic)
+    image, mask, zoom = _draw_for(recipe, shape, datasets, rng)
+    return crop_sample(image, mask, shape, CONFIGS[recipe.model].margin, recipe.loosen_px, rng, zoom,
+                       elastic=recipe.elastic, hard_boxes=recipe.hard_boxes, cut_off=recipe.cut_off)
 
 
 def batch_shape(recipe: RoiRecipe, step: int) -> tuple[int, ...]:
@@ -63,14 +92,20 @@ def batch_shape(recipe: RoiRecipe, step: int) -> tuple[int, ...]:
     return recipe.crop_shapes[rng.choice(len(recipe.crop_shapes), p=recipe.crop_chances)]
 
 
-def _draw_for(recipe, shape, datasets, chances, rng):
+def _draw_for(recipe, shape, datasets, rng):
+    rank = len(shape)
+    drawn_rank = 2 if recipe.stacked and rng.random() < recipe.stacked else rank
+    datasets = [dataset for dataset in datasets if dataset.train[0].gts.ndim >= drawn_rank]
+    chances = data.dataset_chances(datasets, recipe.emphasised, recipe.emphasis)
     for _ in range(MOST_DRAWS):
-        image, mask = data.draw_object(datasets, chances, len(shape), rng)
-        if len(shape) == 2 and rng.random() < 0.6:
+        image, mask = data.draw_object(datasets, chances, drawn_rank, rng)
+        if rank == 2 and rng.random() < 0.6:
             mask = augment.part_of_thin(mask, rng)
+        if drawn_rank < rank:
+            image, mask = augment.stack(*_cut(image, mask, 0.75), rng)
         # Some as a scanner with finer pixels would show them: a larger box, loose by a smaller share of it.
-        zoom = rng.uniform(1.0, 2.5) if len(shape) == 2 and rng.random() < 0.3 else 1.0
-        if recipe.shape_of(zoom * geometry.box_interval(geometry.mask_box(mask))[1]) == shape:
+        zoom = rng.uniform(1.0, 2.5) if rank == 2 and rng.random() < 0.3 else 1.0
+        if recipe.fits(shape, zoom * geometry.box_interval(geometry.mask_box(mask))[1]):
             return image, mask, zoom
     raise RuntimeError(f"loader: none of {MOST_DRAWS} objects has a box for the crop shape {list(shape)}")
 
@@ -87,7 +122,8 @@ def _cut(image, mask, share):
     return image[where], mask[where]
 
 
-def crop_sample(image, mask, crop_shape, margin, loosen_px, rng, zoom=1.0, augmented=True, elastic=0.0):
+def crop_sample(image, mask, crop_shape, margin, loosen_px, rng, zoom=1.0, augmented=True, elastic=0.0,
+                hard_boxes=0.0, cut_off=0.0):
     """A training sample of one object.
 
     image (*spatial[, 3]) uint8, mask (*spatial) boolean and not empty, both taken to be `zoom` times as large, in plane,
@@ -112,7 +148,12 @@ def crop_sample(image, mask, crop_shape, margin, loosen_px, rng, zoom=1.0, augme
             first = rng.integers(2)
             if mask[first::2].any():
                 image, mask = image[first::2], mask[first::2]
-    box = augment.loosen(geometry.mask_box(mask), mask.shape, loosen_px / zoom, rng)
+        if cut_off and rng.random() < cut_off:
+            image, mask = augment.few_slices(image, mask, rng)
+    if augmented and hard_boxes and rng.random() < hard_boxes:
+        box = augment.misplace(geometry.mask_box(mask), mask.shape, rng)
+    else:
+        box = augment.loosen(geometry.mask_box(mask), mask.shape, loosen_px / zoom, rng)
     crop = geometry.crop(image, box, margin, crop_shape)
     if augmented:
         # A grey picture stays grey: its equal channels are recoloured as one.
@@ -128,11 +169,16 @@ def make_validation(recipe: RoiRecipe, datasets):
     margin = CONFIGS[recipe.model].margin
     samples = []
     for dataset in datasets:
+        if dataset.train[0].gts.ndim < rank(recipe):
+            continue
         rng = np.random.default_rng(zlib.crc32(dataset.name.encode()))
         objects = [(item, label) for item in dataset.held_out for label in item.labels]
         for index in rng.permutation(len(objects))[:OBJECTS_PER_DATASET]:
             image, mask = data.object_of(*objects[index], rank(recipe), rng)
-            shape = recipe.shape_of(geometry.box_interval(geometry.mask_box(mask))[1])
+            extent = geometry.box_interval(geometry.mask_box(mask))[1]
+            shape = min((shape for shape in recipe.crop_shapes if recipe.fits(shape, extent)), default=None)
+            if shape is None:
+                continue
             samples.append((dataset.modality, dataset.name,
                             *crop_sample(image, mask, shape, margin, recipe.loosen_px, rng, augmented=False)))
     return sorted(samples, key=lambda sample: sample[2].shape)
