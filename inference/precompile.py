@@ -15,7 +15,7 @@ from inference.engines.compiled import FOLDER, compiled_folder
 from inference.segment import ROI, open_segmenter
 from inference.weights import WeightsError, weights_folder
 
-SIDES_PX = (100, 300, 500)
+SIDES_PX = (30, 100, 300, 500)
 """Of boxes, so that `roi2d` takes every shape of crop that it knows."""
 
 

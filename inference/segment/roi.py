@@ -12,8 +12,9 @@ from inference.segment.labels import LabelImage
 
 # A mask may grow from slice to slice: its box is loosened by this much, as the network's training boxes were.
 LOOSEN_PX = 3
-# Crops of the ordinary shape per pass: enough to keep the cores busy, few enough for the activations to stay in the cache.
-BATCH = {2: 8, 3: 1}
+# Of one pass: enough to keep the cores busy, little enough for the activations to stay in the cache.
+MOST_BOXES = 8
+MOST_PIXELS = {2: 8 * 192 * 192, 3: 32 * 64 * 64}
 
 
 class RoiSegmenter:
@@ -29,7 +30,7 @@ class RoiSegmenter:
         self._engine = engine
         self._looks = [_look(text) for text in engine.facts["looks"].split("|")]
         self._boxes_for_all_looks = int(engine.facts["boxes_for_all_looks"])
-        self._ordinary_shape = self._looks[0][0][0]
+        self._rank = len(self._looks[0][0][0])
         self._margin = float(engine.facts["margin"])
         self.threshold = float(engine.facts["threshold"])
 
@@ -56,14 +57,14 @@ class RoiSegmenter:
         image: (H, W), (H, W, 3) or (D, H, W); boxes: (N, 4) px or (N, 6) voxel, x first, inclusive. Boxes with crops of
         one shape come together, in their order.
         """
-        rank = len(self._ordinary_shape)
+        rank = self._rank
         extents = np.array([geometry.box_interval(box)[1] for box in boxes], np.float32)
         looks = self._looks if len(boxes) <= self._boxes_for_all_looks else self._looks[:1]
         groups: dict[tuple[tuple[int, ...], ...], list[int]] = {}
         for index, extent in enumerate(extents):
             groups.setdefault(tuple(geometry.crop_shape(extent, *look) for look in looks), []).append(index)
         for shapes, indices in groups.items():
-            size = max(1, BATCH[rank] * math.prod(self._ordinary_shape) // max(map(math.prod, shapes)))
+            size = max(1, min(MOST_BOXES, MOST_PIXELS[rank] // max(map(math.prod, shapes))))
             for first in range(0, len(indices), size):
                 batch = indices[first : first + size]
                 seen = [self._see(image, boxes[batch], extents[batch], shape, [n > 0 for n, other in enumerate(shapes)
