@@ -86,8 +86,8 @@ def find_model(name: str) -> ModelFiles:
 
 
 def _thin(rule: dict) -> dict[str, int]:
-    if rule and {key: type(value) for key, value in rule.items()} != {"slices": int, "slices_through": int}:
-        raise TypeError(f"thin must be slices and slices_through, whole numbers; got {rule}")
+    if rule and {key: type(value) for key, value in rule.items()} != {"slices": int}:
+        raise TypeError(f"thin must be slices, a whole number; got {rule}")
     return dict(rule)
 
 

@@ -20,15 +20,16 @@ MOST_PIXELS = {2: 8 * 192 * 192, 3: 32 * 64 * 64}
 class RoiSegmenter:
     """Segments images (a 2-D network) or volumes (a 3-D one): every object on its own, then overlaps are settled.
 
-    engine.facts must hold margin, threshold, boxes_for_all_looks and looks: "192,192;384,384@256|192,192@" are two, each its
-    crop shapes (array order) and their limits in px or voxel, see `geometry.crop_shape`. A box is looked at in each of these
-    ways, all but the first mirrored along every axis, and the probabilities are averaged; with more than
-    boxes_for_all_looks boxes in the image or volume, in the first way alone.
+    engine.facts must hold margin, threshold, boxes_for_all_looks, look_for_many and looks: "192,192;384,384@256|192,192@" are
+    two, each its crop shapes (array order) and their limits in px or voxel, see `geometry.crop_shape`. A box is looked at in
+    each of these ways, all but the first mirrored along every axis, and the probabilities are averaged; with more than
+    boxes_for_all_looks boxes in the image or volume, by look_for_many alone.
     """
 
     def __init__(self, engine: Engine):
         self._engine = engine
         self._looks = [_look(text) for text in engine.facts["looks"].split("|")]
+        self._look_for_many = _look(engine.facts["look_for_many"])
         self._boxes_for_all_looks = int(engine.facts["boxes_for_all_looks"])
         self._rank = len(self._looks[0][0][0])
         self._margin = float(engine.facts["margin"])
@@ -59,7 +60,7 @@ class RoiSegmenter:
         """
         rank = self._rank
         extents = np.array([geometry.box_interval(box)[1] for box in boxes], np.float32)
-        looks = self._looks if len(boxes) <= self._boxes_for_all_looks else self._looks[:1]
+        looks = self._looks if len(boxes) <= self._boxes_for_all_looks else [self._look_for_many]
         groups: dict[tuple[tuple[int, ...], ...], list[int]] = {}
         for index, extent in enumerate(extents):
             groups.setdefault(tuple(geometry.crop_shape(extent, *look) for look in looks), []).append(index)

@@ -11,21 +11,14 @@ from inference.segment.slices import spans
 
 @dataclasses.dataclass(frozen=True)
 class ThinRule:
-    """Which boxes a 2-D network takes, slice by slice.
-
-    slices          boxes of at most so many slices
-    slices_through  boxes of at most so many slices that go through the whole volume, from its first slice to its last: a
-                    3-D network expects an object to end, and a stack that ends first looks to it like the object's end
-    """
+    """Which boxes a 2-D network takes, slice by slice: those of at most `slices` slices, counted inside the volume."""
 
     slices: int
-    slices_through: int
 
     def __call__(self, case: Case) -> np.ndarray:
         """bool (N,): which boxes of a volume these are."""
         low, _, high = spans(case, exclude_z_max=False)
-        through = (low == 0) & (high == len(case.image) - 1)
-        return high - low + 1 <= np.where(through, max(self.slices, self.slices_through), self.slices)
+        return high - low + 1 <= self.slices
 
 
 class ThinAndThickSegmenter:

@@ -25,7 +25,7 @@ class RoiConfig:
 
     name: the model's name in the manifest. channels: image channels (the box plane comes on top). looks: a box is looked at
     once by each, all but the first mirrored along every axis, and the probabilities are averaged; every side is divisible by
-    the product of its strides. boxes_for_all_looks: with more boxes, a case gets the first look alone. margin: share of the
+    the product of its strides. boxes_for_all_looks: with more boxes, a case gets look_for_many alone. margin: share of the
     box added on each side. widths, blocks: channels and residual blocks of the encoder's stages. strides: per stage and
     axis; the first is the stem's. threshold: probability above which a pixel belongs to the object.
     """
@@ -33,6 +33,7 @@ class RoiConfig:
     name: str
     channels: int
     looks: tuple[Look, ...]
+    look_for_many: Look
     strides: tuple[tuple[int, ...], ...]
     widths: tuple[int, ...]
     blocks: tuple[int, ...]
@@ -45,10 +46,11 @@ CONFIGS = {
     "roi2d": RoiConfig(
         name="roi2d", channels=3,
         looks=(Look(((192, 192), (384, 384)), (256,)), Look(((192, 192), (384, 384), (640, 640)), (256, 400))),
+        look_for_many=Look(((128, 128), (192, 192), (384, 384)), (48, 256)),
         strides=((2, 2),) * 5, widths=(16, 32, 64, 128, 192), blocks=(1, 1, 2, 2, 2),
     ),
     "roi3d": RoiConfig(
-        name="roi3d", channels=1, looks=(Look(((32, 64, 64),)),) * 2,
+        name="roi3d", channels=1, looks=(Look(((32, 64, 64),)),) * 2, look_for_many=Look(((32, 64, 64),)),
         strides=((1, 2, 2),) + ((2, 2, 2),) * 3, widths=(16, 32, 64, 128), blocks=(1, 1, 2, 2),
     ),
 }

@@ -69,6 +69,7 @@ class Roi(nn.Module):
         return {
             "family": config.name,
             "looks": "|".join(map(str, config.looks)),
+            "look_for_many": str(config.look_for_many),
             "boxes_for_all_looks": str(config.boxes_for_all_looks),
             "channels": str(config.channels),
             "margin": repr(config.margin),
@@ -77,7 +78,8 @@ class Roi(nn.Module):
 
     def crop_shapes(self) -> list[tuple[int, ...]]:
         """The shapes of all looks, the ordinary one first."""
-        return list(dict.fromkeys(shape for look in self.config.looks for shape in look.crop_shapes))
+        looks = (*self.config.looks, self.config.look_for_many)
+        return list(dict.fromkeys(shape for look in looks for shape in look.crop_shapes))
 
     def graphs(self) -> list[Graph]:
         """What is exported: the whole, for any batch and, where the crop's sides depend on the box, for any crop."""

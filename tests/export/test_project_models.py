@@ -9,7 +9,7 @@ from models.roi.config import Look
 
 @pytest.mark.parametrize("name, look", [("roi2d", Look(((32, 32), (64, 64)), (256,))), ("roi3d", Look(((8, 16, 16),)))])
 def test_roi(agrees, kinds, name, look):
-    model = build(name, looks=(look,))
+    model = build(name, looks=(look,), look_for_many=look)
     graph, = model.graphs()
     dynamic = graph.dynamic
     assert list(dynamic["crop"]) == ([0, 2, 3] if name == "roi2d" else [0])

@@ -115,4 +115,5 @@ def tiny_model(tmp_path_factory):
     return folder
 
 
-FACTS = {"family": "roi2d", "looks": "192,192@", "boxes_for_all_looks": "16", "margin": "0.2", "threshold": "0.5"}
+FACTS = {"family": "roi2d", "looks": "192,192@", "look_for_many": "192,192@", "boxes_for_all_looks": "16",
+         "margin": "0.2", "threshold": "0.5"}

@@ -15,7 +15,8 @@ from inference.engines import jittor as jittor_engine
 from inference.engines.compiled import compiled_folder, processor_kind
 from inference.weights import ModelFiles, find_model
 
-FACTS = {"family": "roi2d", "looks": "192,192@", "boxes_for_all_looks": "16", "margin": "0.2", "threshold": "0.5"}
+FACTS = {"family": "roi2d", "looks": "192,192@", "look_for_many": "192,192@", "boxes_for_all_looks": "16",
+         "margin": "0.2", "threshold": "0.5"}
 
 
 @pytest.fixture

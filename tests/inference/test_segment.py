@@ -13,7 +13,8 @@ class BrightEngine:
     """Probability `high` where the crop is brighter than 100, else `low`."""
 
     def __init__(self, crop_shape, high=0.9, low=0.0, **facts):
-        self.facts = {"looks": ",".join(map(str, crop_shape)) + "@", "boxes_for_all_looks": "2", "margin": "0.2",
+        look = ",".join(map(str, crop_shape)) + "@"
+        self.facts = {"looks": look, "look_for_many": look, "boxes_for_all_looks": "2", "margin": "0.2",
                       "threshold": "0.5", **facts}
         self.high, self.low, self.batches, self.box_px, self.shapes = high, low, [], [], []
 
@@ -52,6 +53,7 @@ def test_large_boxes_get_larger_crops_and_keep_their_labels():
     image = np.where(masks[0] | masks[1] | masks[2], 200, 20).astype(np.uint8)
     engine = BrightEngine((64, 64), looks="64,64;128,96;192,128@80,90")
     boxes = np.array([[20, 20, 110, 110], [165, 115, 235, 185], [150, 25, 235, 100]], np.int32)
+    engine.facts["boxes_for_all_looks"] = "3"
     segs = RoiSegmenter(engine)(Case("three", image, boxes))
     assert engine.shapes == [(192, 128), (64, 64), (64, 96)] and engine.box_px == [[91, 91], [71, 71], [76, 86]]
     assert all(dsc(segs == 1 + index, mask) > 0.97 for index, mask in enumerate(masks))
@@ -78,10 +80,21 @@ def test_a_second_look_is_mirrored_and_averaged(look):
     for _, _, values in found:
         np.testing.assert_allclose(values[:, [2, -3]], 0.6, atol=1e-6)
     # One box too many for a second look.
+    engine.facts["look_for_many"] = "24,24@"
     engine.batches.clear()
+    engine.shapes.clear()
     _, where, values = next(RoiSegmenter(engine).probabilities(np.zeros((60, 100), np.uint8), boxes[[0, 1, 1]]))
-    assert engine.batches == [3] and values[0, 2] == pytest.approx(0.8) and values[0, -3] == pytest.approx(0.4)
+    assert engine.batches == [3] and engine.shapes == [(24, 24)]
+    assert values[0, 2] == pytest.approx(0.8) and values[0, -3] == pytest.approx(0.4)
     assert where == (slice(14, 54), slice(14, 54))
+
+
+@pytest.mark.parametrize("side, most", [(32, 8), (384, 2), (700, 1)])
+def test_a_pass_has_eight_boxes_or_as_many_pixels_as_eight_of_192_px(side, most):
+    engine = BrightEngine((side, side))
+    boxes = np.array([[5, 5, 20, 20]] * 9, np.int32)
+    assert len(list(RoiSegmenter(engine).probabilities(np.zeros((30, 30), np.uint8), boxes))) == 9
+    assert max(engine.batches) == most and sum(engine.batches) == 9
 
 
 def test_a_box_in_which_nothing_is_likely_still_gets_its_likeliest_pixels():

@@ -12,8 +12,9 @@ from models.roi.build import build, load_weights, save_weights
 from models.roi.config import CONFIGS, Look
 
 TINY = {
-    "roi2d": dict(looks=(Look(((32, 32), (64, 64)), (256,)),), widths=(4, 8), blocks=(1, 1), strides=((2, 2), (2, 2))),
-    "roi3d": dict(looks=(Look(((8, 16, 16),)),) * 2, widths=(4, 8), blocks=(1, 1),
+    "roi2d": dict(looks=(Look(((32, 32), (64, 64)), (256,)),), look_for_many=Look(((16, 16), (32, 32)), (48,)),
+                  widths=(4, 8), blocks=(1, 1), strides=((2, 2), (2, 2))),
+    "roi3d": dict(looks=(Look(((8, 16, 16),)),) * 2, look_for_many=Look(((8, 16, 16),)), widths=(4, 8), blocks=(1, 1),
                   strides=((1, 2, 2), (2, 2, 2))),
 }
 
@@ -53,7 +54,7 @@ def test_weights_survive_the_disk_and_a_wrong_file_is_refused(tmp_path):
     net, other = build("roi2d", **TINY["roi2d"]), build("roi2d", **TINY["roi2d"])
     save_weights(net, tmp_path / "a.safetensors")
     facts = load_weights(other, tmp_path / "a.safetensors")
-    assert facts == net.facts() and facts["looks"] == "32,32;64,64@256"
+    assert facts == net.facts() and facts["looks"] == "32,32;64,64@256" and facts["look_for_many"] == "16,16;32,32@48"
     for key, value in net.state_dict().items():
         assert (value.numpy() == other.state_dict()[key].numpy()).all()
     arrays = {key: value.numpy() for key, value in net.state_dict().items()}
