@@ -21,7 +21,6 @@ class ModelFiles:
             graphs begin with the part and a dot: encoder.openvino
     bytes   path inside the folder to the file's size in bytes, where the manifest says so
     graph   which part of the model this is, after `part`; else empty
-    thin    of a 3-D network: which objects are too thin for it, see segment.thin.ThinRule; empty: none
     """
 
     name: str
@@ -30,7 +29,6 @@ class ModelFiles:
     files: dict[str, str]
     bytes: dict[str, int]
     graph: str = ""
-    thin: dict[str, int] = dataclasses.field(default_factory=dict)
 
     @property
     def graphs(self) -> set[str]:
@@ -68,7 +66,7 @@ def find_model(name: str) -> ModelFiles:
     try:
         models = {
             entry["name"]: ModelFiles(entry["name"], entry["family"], manifest.parent, dict(entry["files"]),
-                                      dict(entry.get("bytes", {})), thin=_thin(entry.get("thin", {})))
+                                      dict(entry.get("bytes", {})))
             for entry in json.loads(manifest.read_bytes())["models"]
         }
         strays = [path for path in models[name].files.values() if _leaves(path)] if name in models else []
@@ -83,12 +81,6 @@ def find_model(name: str) -> ModelFiles:
     if strays:
         raise WeightsError(f"{manifest}: files of model {name} must lie inside its folder; got {strays[0]}")
     return models[name]
-
-
-def _thin(rule: dict) -> dict[str, int]:
-    if rule and {key: type(value) for key, value in rule.items()} != {"slices": int}:
-        raise TypeError(f"thin must be slices, a whole number; got {rule}")
-    return dict(rule)
 
 
 def _leaves(path: str) -> bool:

@@ -19,8 +19,7 @@ def open_segmenter(model: str = "roi", engine: str = "openvino", backend: str = 
     """What segments a case with `model`: a function from a Case to labels, unsigned integers of its spatial shape, 0
     background, object i of its boxes is i + 1.
 
-    roi      roi2d for images, roi3d for volumes, but for the objects that are too thin for it by the manifest (`thin` of its
-             entry, see ThinRule); each is loaded when the first case needs it
+    roi      roi2d for images, roi3d for volumes; each is loaded when the first case needs it
     roi-int8 the same of roi2d-int8 and roi3d-int8
     roi2d    volumes too, slice by slice
     roi3d    volumes alone; an image raises CaseError
@@ -58,18 +57,10 @@ def open_segmenter(model: str = "roi", engine: str = "openvino", backend: str = 
 
 def _by_rank(planar: str, solid: str, open_one: Callable[[str], Segmenter]) -> Segmenter:
     """What `roi` is of a model for images and one for volumes. open_one: opens a model by its name."""
-    find_model(planar)  # a manifest without it is an error now, not at the first case that needs it
-    thin = find_model(solid).thin
+    for name in (planar, solid):
+        find_model(name)  # a manifest without it is an error now, not at the first case that needs it
     opened = functools.cache(open_one)
-
-    def segment(case: Case) -> np.ndarray:
-        if case.ndim == 3 and thin:
-            from inference.segment.thin import ThinAndThickSegmenter, ThinRule
-
-            return ThinAndThickSegmenter(ThinRule(**thin), lambda: opened(planar), lambda: opened(solid))(case)
-        return opened(planar if case.ndim == 2 else solid)(case)
-
-    return segment
+    return lambda case: opened(planar if case.ndim == 2 else solid)(case)
 
 
 def _of_one_graph(engine: Engine) -> Segmenter:

@@ -12,8 +12,7 @@ from inference.segment.labels import LabelImage
 
 # A mask may grow from slice to slice: its box is loosened by this much, as the network's training boxes were.
 LOOSEN_PX = 3
-# Of one pass: enough to keep the cores busy, little enough for the activations to stay in the cache.
-MOST_BOXES = 8
+# Of the crops of one pass: enough to keep the cores busy, few enough for the activations to stay in the cache.
 MOST_PIXELS = {2: 8 * 192 * 192, 3: 32 * 64 * 64}
 
 
@@ -65,7 +64,7 @@ class RoiSegmenter:
         for index, extent in enumerate(extents):
             groups.setdefault(tuple(geometry.crop_shape(extent, *look) for look in looks), []).append(index)
         for shapes, indices in groups.items():
-            size = max(1, min(MOST_BOXES, MOST_PIXELS[rank] // max(map(math.prod, shapes))))
+            size = max(1, MOST_PIXELS[rank] // max(map(math.prod, shapes)))
             for first in range(0, len(indices), size):
                 batch = indices[first : first + size]
                 seen = [self._see(image, boxes[batch], extents[batch], shape, [n > 0 for n, other in enumerate(shapes)

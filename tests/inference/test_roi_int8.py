@@ -16,7 +16,7 @@ def shipped(repo):
 
 @pytest.mark.parametrize("shape, box, of", [
     ((80, 70), [10, 12, 50, 60], "roi2d-int8"), ((12, 64, 64), [10, 12, 1, 40, 44, 10], "roi3d-int8"),
-    ((12, 64, 64), [10, 12, 4, 40, 44, 4], "roi2d-int8")])
+    ((12, 64, 64), [10, 12, 4, 40, 44, 4], "roi3d-int8")])
 def test_takes_the_network_that_fits(shape, box, of):
     case = Case("case", np.random.default_rng(0).integers(0, 256, shape, np.uint8), np.array([box], np.int32))
     found = {name: open_segmenter(name)(case) for name in ("roi-int8", of, of.removesuffix("-int8"))}
