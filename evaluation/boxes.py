@@ -61,6 +61,9 @@ def main(argv: list[str] | None = None) -> int:
     if not 0 <= arguments.loose <= 1:
         print(f"boxes: --loose must be a share, 0..1; got {arguments.loose}", file=sys.stderr)
         return 2
+    if arguments.out.resolve() in (arguments.imgs.resolve(), arguments.gts.resolve()):
+        print(f"boxes: --out must be another folder than IMGS and GTS; got {arguments.out}", file=sys.stderr)
+        return 2
     try:
         arguments.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -47,4 +47,5 @@ def test_command_line(tmp_path, capsys):
     np.testing.assert_array_equal(case.image, volume)
     assert case.boxes[1].tolist() == [6, 5, 1, 11, 8, 3] and case.spacing_xyz_mm == (1, 1, 2.5)
     assert main([*command, "1.5"]) == 2 and "--loose must be a share, 0..1; got 1.5" in capsys.readouterr().err
+    assert main([*command[:3], command[0], "--loose", "0"]) == 2 and "must be another folder" in capsys.readouterr().err
     assert main([str(tmp_path / "none"), str(tmp_path), "-o", str(tmp_path / "out"), "--loose", "0"]) == 2

@@ -182,9 +182,11 @@ def test_a_crop_shape_is_for_boxes_above_its_first_number_and_up_to_its_second(t
     assert not made.fits((192, 192), np.array([31, 257]))
 
 
-def test_emphasised_datasets_are_drawn_more_often(folder):
+def test_emphasised_datasets_are_drawn_more_often(folder, tmp_path):
     chances = data.dataset_chances(data.read_datasets(folder, rank=2), ("red", "one"), 2.0)
     np.testing.assert_allclose(chances, np.array([2, 4, 2, 1]) / 9, rtol=0.02)  # CT balls, Fundus red, US one and two
+    with pytest.raises(ValueError, match="emphasised must name some of balls, one, red, two; got rod"):
+        tasks.datasets(dataclasses.replace(read_recipe(recipe(tmp_path)), emphasised=("rod", "one")), folder)
 
 
 def test_misplaced_boxes_are_a_twentieth_inside_to_a_fifth_outside():

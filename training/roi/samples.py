@@ -73,8 +73,12 @@ def rank(recipe: RoiRecipe) -> int:
 
 
 def read_datasets(folder: pathlib.Path, recipe: RoiRecipe) -> list[data.Dataset]:
-    """Of images and of volumes; for a 3-D network, of images only where it learns from stacks of them."""
-    return data.read_datasets(folder, 2 if recipe.stacked else rank(recipe))
+    """Of images and of volumes; for a 3-D network, of images only where it learns from stacks of them. Raises ValueError."""
+    found = data.read_datasets(folder, 2 if recipe.stacked else rank(recipe))
+    names = {dataset.name for dataset in found}
+    if unknown := set(recipe.emphasised) - names:
+        raise ValueError(f"emphasised must name some of {', '.join(sorted(names))}; got {', '.join(sorted(unknown))}")
+    return found
 
 
 def make_sample(recipe: RoiRecipe, datasets, step: int, index: int):
