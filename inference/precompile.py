@@ -20,9 +20,10 @@ SIDES_PX = (30, 100, 300, 500)
 
 
 def cases() -> list[Case]:
-    """An image and a volume that make `roi` compile all of its networks' shapes."""
+    """Images of few and of many boxes, and a volume, that make `roi` compile all of its networks' shapes."""
     boxes = [[10, 10, 9 + width, 9 + height] for width in SIDES_PX for height in SIDES_PX]
-    return [Case("image", np.zeros((520, 520, 3), np.uint8), np.array(boxes, np.int32)),
+    image = np.zeros((520, 520, 3), np.uint8)
+    return [Case("few", image, np.array(boxes, np.int32)), Case("many", image, np.array(boxes * 2, np.int32)),
             Case("volume", np.zeros((40, 64, 64), np.uint8), np.array([[10, 10, 2, 50, 50, 37]], np.int32))]
 
 
