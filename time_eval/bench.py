@@ -15,35 +15,46 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from inference.engines.compiled import compiled_folder
+from inference.engines.compiled import LIMIT, compiled_folder
 from inference.segment import ROI
 from inference.weights import WeightsError, find_model, weights_folder
 from time_eval.cases import CASES, write_case
 from time_eval.report import machine, write_rows
 from time_eval.runners import BareRunner, Run
 
-COLUMNS = ("case", "model", "engine", "weights", "runs", "failed", "wall_s", "cpu_s", "peak_mb")
+COLUMNS = ("case", "model", "engine", "isa", "weights", "runs", "failed", "wall_s", "cpu_s", "peak_mb")
 RANDOM = "medficientsam-l0"
 """The challenge's winner, of which no weights ship: what it costs does not depend on them."""
+NATIVE = "native"
+"""All instructions that the processor has; any other name is a limit to them, a value of LIMIT."""
 MODELS = ("roi", "roi-int8", "medficientsam-nano", "medsam-nano", RANDOM)
 
 
 @dataclass(frozen=True)
 class Contender:
-    """What is timed: a model on an engine, with the weights of a folder. random: nobody trained them."""
+    """What is timed: a model on an engine, with the weights of a folder. isa: the instruction set that oneDNN may use at most,
+    or NATIVE. random: nobody trained the weights."""
 
     model: str
     engine: str
     weights: Path
+    isa: str = NATIVE
     random: bool = False
 
+    def settings(self) -> dict[str, str]:
+        """The environment of its runs, beside this process's own."""
+        limit = {} if self.isa == NATIVE else {LIMIT: self.isa}
+        return {"MODEL": self.model, "ENGINE": self.engine, "WEIGHTS": str(self.weights)} | limit
+
     def runner(self, timeout_s: float) -> BareRunner:
-        """predict.sh with this model and engine."""
-        return BareRunner(timeout_s, settings={"MODEL": self.model, "ENGINE": self.engine, "WEIGHTS": str(self.weights)})
+        """predict.sh with these settings."""
+        return BareRunner(timeout_s, settings=self.settings())
 
 
-def contenders(models: list[str], engines: list[str], scratch: Path) -> list[Contender]:
-    """Models by engines. One that has no weights gets random ones in `scratch`. Raises WeightsError for unknown names."""
+def contenders(models: list[str], engines: list[str], isas: list[str], scratch: Path) -> list[Contender]:
+    """Models by engines by instruction sets, with a folder for the networks that each compiles (`inference.precompile` fills
+    the native one; in the others, the first run does). A model without weights gets random ones in `scratch`. Raises
+    WeightsError for unknown names."""
     found = []
     for model in models:
         folder, random = weights_folder(), False
@@ -55,9 +66,10 @@ def contenders(models: list[str], engines: list[str], scratch: Path) -> list[Con
             folder, random = scratch.resolve(), True  # runs have a working folder of their own
             if not (scratch / model).is_dir():
                 publish_random(model, scratch)
-            # The winner's own program keeps compiled models too.
-            compiled_folder(scratch).mkdir(parents=True, exist_ok=True)
-        found += [Contender(model, engine, folder, random) for engine in engines]
+        for engine, isa in itertools.product(engines, isas):
+            found.append(Contender(model, engine, folder, isa, random))
+            if random or isa != NATIVE:  # the winner's own program keeps compiled models too
+                compiled_folder(folder, found[-1].settings().get(LIMIT)).mkdir(parents=True, exist_ok=True)
     return found
 
 
@@ -96,7 +108,7 @@ def row(case: str, contender: Contender, runs: list[Run]) -> dict:
     good = [run for run in runs if run.exit_code == 0]
     values = {"wall_s": [run.elapsed_s for run in good], "cpu_s": [run.usage.cpu_s for run in good],
               "peak_mb": [run.usage.resident_mb for run in good]}
-    return {"case": case, "model": contender.model, "engine": contender.engine,
+    return {"case": case, "model": contender.model, "engine": contender.engine, "isa": contender.isa,
             "weights": "random" if contender.random else "trained", "runs": len(runs), "failed": len(runs) - len(good)} | {
                 key: round(statistics.median(measured), 3) if measured else "" for key, measured in values.items()}
 
@@ -114,6 +126,9 @@ def main(argv: list[str] | None = None) -> int:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=list(MODELS), metavar="NAME", help=f"default: {' '.join(MODELS)}")
     parser.add_argument("--engines", nargs="+", default=["openvino"], metavar="NAME", help="default: openvino")
+    parser.add_argument("--isa", nargs="+", default=[NATIVE], metavar="NAME",
+                        help="limits to the processor's instructions: native, AVX2, AVX2_VNNI, AVX512_CORE, AVX512_CORE_VNNI, "
+                             "... (default: native)")
     parser.add_argument("--cases", nargs="+", default=list(CASES), choices=list(CASES), metavar="NAME", help="default: all six")
     parser.add_argument("--runs", type=int, default=5, metavar="N", help="of each (default %(default)s)")
     parser.add_argument("--timeout", type=float, default=600, metavar="S", help="seconds a run may take (default %(default)s)")
@@ -124,7 +139,7 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.runs < 1:
         parser.error(f"--runs must be at least 1; got {arguments.runs}")
     try:
-        which = contenders(arguments.models, arguments.engines, arguments.scratch)
+        which = contenders(arguments.models, arguments.engines, arguments.isa, arguments.scratch)
         arguments.out.mkdir(parents=True, exist_ok=True)
     except (WeightsError, OSError) as error:
         print(f"time_eval.bench: {error}", file=sys.stderr)

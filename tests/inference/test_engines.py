@@ -110,7 +110,7 @@ class TestCompiledBefore:
             self.run(tiny)
 
     def test_another_kind_of_processor_has_a_folder_of_its_own(self, tiny, folder, monkeypatch):
-        monkeypatch.setattr("inference.engines.compiled.processor_kind", lambda: "x86_64-avx2-of-tomorrow")
+        monkeypatch.setattr("inference.engines.compiled.processor_kind", lambda limit: "x86_64-avx2-of-tomorrow")
         self.run(tiny)
         assert not list(folder.iterdir()) and list(folder.parent.iterdir()) == [folder]
 
@@ -134,6 +134,15 @@ def test_the_kind_of_processor_is_what_the_kernel_says():
     assert kind[0] == os.uname().machine
     known = Path("/proc/cpuinfo").read_text().split()
     assert ("avx2" in kind) == ("avx2" in known) and ("avx512f" in kind) == ("avx512f" in known)
+
+
+def test_a_limit_to_the_instructions_makes_another_kind(monkeypatch):
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    free = processor_kind()
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2_VNNI")
+    assert processor_kind() == f"{free}-max_avx2_vnni"
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "../../elsewhere")
+    assert processor_kind() == f"{free}-max_elsewhere"
 
 
 @pytest.mark.parametrize("engine, backend, text", [

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from inference.engines.compiled import processor_kind
 from inference.weights import WeightsError
 from time_eval import bench
 from time_eval.cases import CASES
@@ -19,8 +20,9 @@ def run(elapsed_s, cpu_s=1.0, peak_mb=100.0, exit_code=0):
 def test_a_row_has_the_medians_of_good_runs():
     contender = bench.Contender("roi", "openvino", Path("weights"))
     runs = [run(3, 5, 90), run(1, 4, 80), run(9, exit_code=1), run(2, 9, 70)]
-    assert bench.row("a", contender, runs) == {"case": "a", "model": "roi", "engine": "openvino", "weights": "trained",
-                                               "runs": 4, "failed": 1, "wall_s": 2, "cpu_s": 5, "peak_mb": 80}
+    assert bench.row("a", contender, runs) == {"case": "a", "model": "roi", "engine": "openvino", "isa": "native",
+                                               "weights": "trained", "runs": 4, "failed": 1, "wall_s": 2, "cpu_s": 5,
+                                               "peak_mb": 80}
     assert bench.row("a", contender, [run(1, exit_code=2)])["wall_s"] == ""
 
 
@@ -54,14 +56,23 @@ def test_settings_reach_the_process(tmp_path, monkeypatch):
 def test_only_the_winner_gets_random_weights(tmp_path, monkeypatch):
     made = []
     monkeypatch.setattr(bench, "publish_random", lambda model, folder: made.append(model))
-    found = bench.contenders(["roi", bench.RANDOM], ["openvino", "onnxruntime"], tmp_path)
+    found = bench.contenders(["roi", bench.RANDOM], ["openvino", "onnxruntime"], ["native"], tmp_path)
     assert made == [bench.RANDOM]
     assert found[-1].weights == tmp_path and found[-1].weights.is_absolute()
     assert [(one.model, one.engine, one.random) for one in found] == [
         ("roi", "openvino", False), ("roi", "onnxruntime", False), (bench.RANDOM, "openvino", True),
         (bench.RANDOM, "onnxruntime", True)]
     with pytest.raises(WeightsError, match="model must be one of .*; got nobody"):
-        bench.contenders(["nobody"], ["openvino"], tmp_path)
+        bench.contenders(["nobody"], ["openvino"], ["native"], tmp_path)
+
+
+def test_an_instruction_set_has_a_folder_of_its_own_and_reaches_the_process(tmp_path, monkeypatch):
+    monkeypatch.setattr(bench, "publish_random", lambda model, folder: None)
+    native, limited = bench.contenders([bench.RANDOM], ["openvino"], ["native", "AVX2"], tmp_path)
+    assert "ONEDNN_MAX_CPU_ISA" not in native.settings() and limited.settings()["ONEDNN_MAX_CPU_ISA"] == "AVX2"
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    kinds = {path.name for path in (tmp_path / "compiled").iterdir()}
+    assert kinds == {processor_kind(), processor_kind() + "-max_avx2"}
 
 
 def test_the_command(tmp_path, monkeypatch, capsys):
