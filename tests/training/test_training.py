@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from training import augment, data, invent, loader, tasks
+from training import augment, data, loader, tasks
 from training.checkpoint import load_state
 from training.recipe import RecipeError, read_recipe
 from training.roi.samples import crop_sample
@@ -240,20 +240,6 @@ def test_a_3d_network_learns_from_stacks_of_images(folder, tmp_path):
     assert [dataset.name for dataset in tasks.datasets(dataclasses.replace(made, stacked=0.0), folder)] == ["balls"]
 
 
-@pytest.mark.parametrize("share, maker", [("found", "find"), ("painted", "paint")])
-def test_samples_of_objects_that_nobody_labelled(folder, tmp_path, monkeypatch, share, maker):
-    """Only for crops that they fit; then each is one, cropped as any other."""
-    made = dataclasses.replace(read_recipe(recipe(tmp_path)), **{share: 1.0})
-    datasets = tasks.datasets(made, folder)
-    crop, box_px, target = loader.make_batch(made, datasets, 0)
-    assert crop.shape == (4, 4, 32, 32) and target.shape == (4, 1, 32, 32)
-    assert (box_px >= invent.LEAST_PX).all() and (target.max(axis=(1, 2, 3)) > 0.5).all()
-    monkeypatch.setattr(invent, maker, None)
-    large = dataclasses.replace(made, crop_shapes=((32, 32), (64, 64)), crop_chances=(0.0, 1.0),
-                                crop_extents_px=((0, 9), (invent.LEAST_PX, 999)))
-    assert loader.make_batch(large, datasets, 0)[0].shape == (4, 4, 64, 64)
-
-
 def test_part_of_a_thin_object_is_its_own_pixels_in_a_window():
     ring = np.zeros((80, 90), bool)
     ring[10:70, 10:80] = True
@@ -287,7 +273,6 @@ def test_scores_are_means_of_means():
      "crop_extents_px must hold a pair for each side in crop_shapes"),
     (("seed = 5", "seed = 5\nhard_boxes = 1.5"), "hard_boxes must be a share, 0..1; got 1.5"),
     (("seed = 5", "seed = 5\nstacked = 0.5"), "cut_off and stacked are for 3-D crops"),
-    (("seed = 5", "seed = 5\nfound = 0.6\npainted = 0.5"), "found and painted must be shares, together at most 1; got 0.6 and"),
     (("seed = 5", 'seed = 5\nemphasised = "one"'), "emphasised must be a list; got 'one'"),
     (('"roi"', '"cook"'), "task must be one of roi.*; got 'cook'"),
     (("seed = 5", "seed = 5\naccumulate = 3"), "batch must be a multiple of accumulate; got 4 and 3"),

@@ -8,7 +8,7 @@ import numpy as np
 
 from inference import geometry
 from models.roi.config import CONFIGS
-from training import augment, data, invent
+from training import augment, data
 from training.recipe import Recipe
 
 MOST_DRAWS = 10000
@@ -23,8 +23,7 @@ class RoiRecipe(Recipe):
     0..loosen_px px a side, in plane. hard_boxes: share of the samples whose boxes are moved by shares of their extent
     instead (`augment.misplace`). elastic: strength of the bends (`augment.bends`) of one sample in two. emphasised: names of
     datasets that are drawn `emphasis` times as often. Of a 3-D network: cut_off, the share of the samples that are a few
-    slices of a volume (`augment.few_slices`); stacked, the share that are made of 2-D images (`augment.stack`). Of a 2-D
-    network: found and painted, the shares that show objects which nobody labelled (`invent.find`, `invent.paint`).
+    slices of a volume (`augment.few_slices`); stacked, the share that are made of 2-D images (`augment.stack`).
     """
 
     crop_shapes: tuple[tuple[int, ...], ...]
@@ -37,8 +36,6 @@ class RoiRecipe(Recipe):
     emphasis: float = 1.0
     cut_off: float = 0.0
     stacked: float = 0.0
-    found: float = 0.0
-    painted: float = 0.0
 
     def check(self):
         super().check()
@@ -55,10 +52,6 @@ class RoiRecipe(Recipe):
                 raise ValueError(f"{key} must be a share, 0..1; got {getattr(self, key)}")
         if (self.cut_off or self.stacked) and rank(self) == 2:
             raise ValueError("cut_off and stacked are for 3-D crops; crop_shapes has two axes")
-        if min(self.found, self.painted) < 0 or self.found + self.painted > 1:
-            raise ValueError(f"found and painted must be shares, together at most 1; got {self.found} and {self.painted}")
-        if (self.found or self.painted) and rank(self) == 3:
-            raise ValueError("found and painted are for 2-D crops; crop_shapes has three axes")
 
     def _sides(self) -> list[int]:
         return sorted({side for shape in self.crop_shapes for side in shape})
@@ -108,19 +101,9 @@ def _draw_for(recipe, shape, datasets, rng):
     drawn_rank = 2 if recipe.stacked and rng.random() < recipe.stacked else rank
     datasets = [dataset for dataset in datasets if dataset.train[0].gts.ndim >= drawn_rank]
     chances = data.dataset_chances(datasets, recipe.emphasised, recipe.emphasis)
-    kind = rng.choice(["found", "painted", "labelled"], p=[recipe.found, recipe.painted, 1 - recipe.found - recipe.painted])
-    if not recipe.fits(shape, np.full(rank, invent.LEAST_PX)):
-        kind = "labelled"  # an invented object is never so large
     for _ in range(MOST_DRAWS):
         image, mask = data.draw_object(datasets, chances, drawn_rank, rng)
-        if kind == "found":
-            invented = invent.find(image, rng)
-            if invented is None:
-                continue
-            image, mask = invented
-        elif kind == "painted":
-            image, mask = invent.paint(image, data.draw_object(datasets, chances, drawn_rank, rng)[0], rng)
-        elif rank == 2 and rng.random() < 0.6:
+        if rank == 2 and rng.random() < 0.6:
             mask = augment.part_of_thin(mask, rng)
         if drawn_rank < rank:
             image, mask = augment.stack(*_cut(image, mask, 0.75), rng)
