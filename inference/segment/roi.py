@@ -14,6 +14,10 @@ from inference.segment.labels import LabelImage
 LOOSEN_PX = 3
 # Of the crops of one pass: enough to keep the cores busy, few enough for the activations to stay in the cache.
 MOST_PIXELS = {2: 8 * 192 * 192, 3: 32 * 64 * 64}
+# Of an object's mask, in another's: from here on it is a part of the other.
+PART = 0.95
+# What is less likely than this is no part of an object, however far its mask is from the sides of its box.
+LEAST_PROBABILITY = 0.02
 
 
 class RoiSegmenter:
@@ -22,7 +26,8 @@ class RoiSegmenter:
     engine.facts must hold margin, threshold, boxes_for_all_looks, look_for_many and looks: "192,192;384,384@256|192,192@" are
     two, each its crop shapes (array order) and their limits in px or voxel, see `geometry.crop_shape`. A box is looked at in
     each of these ways, all but the first mirrored along every axis, and the probabilities are averaged; with more than
-    boxes_for_all_looks boxes in the image or volume, by look_for_many alone.
+    boxes_for_all_looks boxes in the image or volume, by look_for_many alone. A box also promises that its object reaches its
+    sides, see `_threshold`: least_reach and loose_px say how nearly.
     """
 
     def __init__(self, engine: Engine):
@@ -33,15 +38,28 @@ class RoiSegmenter:
         self._rank = len(self._looks[0][0][0])
         self._margin = float(engine.facts["margin"])
         self.threshold = float(engine.facts["threshold"])
+        self._least_reach, self._loose_px = (float(engine.facts[fact]) for fact in ("least_reach", "loose_px"))
 
     def __call__(self, case: Case) -> np.ndarray:
         shape = case.image.shape[: case.ndim]
-        result = LabelImage(shape, len(case.boxes))
+        result = LabelImage(shape, len(case.boxes), PART)
         for index, where, probability in self.probabilities(case.image, case.boxes):
-            # A box promises an object: where the network sees none, what it holds most likely is taken.
-            threshold = min(self.threshold, probability.max(initial=0) / 2)
-            result.paint(index + 1, where, probability, threshold)
+            result.paint(index + 1, where, probability, self._threshold(probability, case.boxes[index]))
         return result.labels
+
+    def _threshold(self, probability: np.ndarray, box: np.ndarray) -> float:
+        """Above which probability a pixel belongs to the object of `box`. A box promises an object: where the network sees
+        none, what it holds most likely is taken. The mask shall have pixels in as many rows, and columns, as the share
+        least_reach of the box's extent less loose_px: where it has not, as it is with objects of a kind that the network
+        never saw, it is let grow until it has them, unless they are not to be had above LEAST_PROBABILITY."""
+        usual = min(self.threshold, probability.max(initial=0) / 2)
+        lowest = usual
+        for axis, extent in enumerate(geometry.box_interval(box)[1]):
+            needed = math.ceil(self._least_reach * (extent - self._loose_px))
+            if 0 < needed <= probability.shape[axis]:
+                likeliest = probability.max(axis=tuple(other for other in range(self._rank) if other != axis))
+                lowest = min(lowest, np.nextafter(np.partition(likeliest, -needed)[-needed], np.float32(-1)))
+        return lowest if lowest >= LEAST_PROBABILITY else usual
 
     def prepare(self, volume: np.ndarray, order: list[int]) -> Iterator[np.ndarray]:
         """The slices `order` of `volume` (D, H, W), as `probabilities` takes them."""

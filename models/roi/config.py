@@ -27,7 +27,8 @@ class RoiConfig:
     once by each, all but the first mirrored along every axis, and the probabilities are averaged; every side is divisible by
     the product of its strides. boxes_for_all_looks: with more boxes, a case gets look_for_many alone. margin: share of the
     box added on each side. widths, blocks: channels and residual blocks of the encoder's stages. strides: per stage and
-    axis; the first is the stem's. threshold: probability above which a pixel belongs to the object.
+    axis; the first is the stem's. threshold: probability above which a pixel belongs to the object. least_reach: share of a
+    box's extent, less loose_px, that a mask extends over on each axis, where need be by a lower threshold.
     """
 
     name: str
@@ -40,6 +41,8 @@ class RoiConfig:
     boxes_for_all_looks: int = 16
     margin: float = 0.2
     threshold: float = 0.5
+    least_reach: float = 0.85
+    loose_px: int = 10
 
 
 CONFIGS = {

@@ -74,6 +74,8 @@ class Roi(nn.Module):
             "channels": str(config.channels),
             "margin": repr(config.margin),
             "threshold": repr(config.threshold),
+            "least_reach": repr(config.least_reach),
+            "loose_px": str(config.loose_px),
         }
 
     def crop_shapes(self) -> list[tuple[int, ...]]:

@@ -116,4 +116,4 @@ def tiny_model(tmp_path_factory):
 
 
 FACTS = {"family": "roi2d", "looks": "192,192@", "look_for_many": "192,192@", "boxes_for_all_looks": "16",
-         "margin": "0.2", "threshold": "0.5"}
+         "margin": "0.2", "threshold": "0.5", "least_reach": "0.85", "loose_px": "10"}

@@ -16,7 +16,7 @@ from inference.engines.compiled import compiled_folder, processor_kind
 from inference.weights import ModelFiles, find_model
 
 FACTS = {"family": "roi2d", "looks": "192,192@", "look_for_many": "192,192@", "boxes_for_all_looks": "16",
-         "margin": "0.2", "threshold": "0.5"}
+         "margin": "0.2", "threshold": "0.5", "least_reach": "0.85", "loose_px": "10"}
 
 
 @pytest.fixture

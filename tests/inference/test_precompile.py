@@ -14,7 +14,8 @@ def test_every_crop_shape_is_seen(config):
 
     class Engine:
         facts = {"looks": "|".join(map(str, config.looks)), "look_for_many": str(config.look_for_many),
-                 "boxes_for_all_looks": str(config.boxes_for_all_looks), "margin": "0.2", "threshold": "0.5"}
+                 "boxes_for_all_looks": str(config.boxes_for_all_looks), "margin": "0.2", "threshold": "0.5",
+                 "least_reach": "0.85", "loose_px": "10"}
 
         def __call__(self, crop, box_px):
             seen.add(crop.shape[2:])

@@ -15,7 +15,7 @@ class BrightEngine:
     def __init__(self, crop_shape, high=0.9, low=0.0, **facts):
         look = ",".join(map(str, crop_shape)) + "@"
         self.facts = {"looks": look, "look_for_many": look, "boxes_for_all_looks": "2", "margin": "0.2",
-                      "threshold": "0.5", **facts}
+                      "threshold": "0.5", "least_reach": "0", "loose_px": "0", **facts}
         self.high, self.low, self.batches, self.box_px, self.shapes = high, low, [], [], []
 
     def __call__(self, crop, box_px):
@@ -95,6 +95,65 @@ def test_a_pass_has_as_many_pixels_as_eight_crops_of_192_px(side, most):
     boxes = np.array([[5, 5, 20, 20]] * 19, np.int32)
     assert len(list(RoiSegmenter(engine).probabilities(np.zeros((30, 30), np.uint8), boxes))) == 19
     assert max(engine.batches) == most and sum(engine.batches) == 19
+
+
+class FadingEngine(BrightEngine):
+    """Sure of the crop's middle, and less the farther from it: 0.95 in the middle, 0.95 - slope at the box's sides."""
+
+    slope = 0.9
+
+    def __call__(self, crop, box_px):
+        super().__call__(crop, box_px)
+        axes = [abs(np.linspace(-1.4, 1.4, 2 * side + 1)[1::2]) for side in crop.shape[2:]]
+        away = np.maximum.reduce(np.meshgrid(*axes, indexing="ij"))
+        return np.broadcast_to(0.95 - self.slope * away, (len(crop), 1, *crop.shape[2:])).astype(np.float32)
+
+
+@pytest.mark.parametrize("slope, facts, side", [
+    (0.9, {}, 53),                                          # above half of the middle's 0.95
+    (0.9, {"least_reach": "0.8"}, 80),
+    (0.9, {"least_reach": "0.8", "loose_px": "20"}, 64),    # 0.8 of 80 px
+    (0.9, {"least_reach": "0.4"}, 53),                      # no need to shrink
+    (3.0, {"least_reach": "0.8"}, 15)])                     # nothing is likely so far out: as without the rule
+@pytest.mark.parametrize("rank", [2, 3])
+def test_a_mask_grows_until_it_reaches_the_sides_of_its_box(rank, slope, facts, side):
+    engine = FadingEngine((140,) * 2 if rank == 2 else (70,) * 3, **facts)
+    engine.slope = slope
+    box = np.array([20] * rank + [119] * rank, np.int32)
+    segs = RoiSegmenter(engine)(Case("faint", np.zeros((140,) * rank, np.uint8), box[None]))
+    assert [np.ptp(where) + 1 for where in np.nonzero(segs)] == pytest.approx([side] * rank, abs=2 if rank == 2 else 3)
+
+
+def discs_as_probabilities(*surety_radius_centre):
+    y, x = np.mgrid[:60, :60]
+    return [np.where((y - cy) ** 2 + (x - cx) ** 2 <= radius**2, surety, 0).astype(np.float32)
+            for surety, radius, (cy, cx) in surety_radius_centre]
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+@pytest.mark.parametrize("inner, part, wins", [
+    ((30, 35), 0.95, True),   # whole in the other
+    ((30, 35), None, False),
+    ((30, 44), 0.95, False),  # across its border: the surer wins
+    ((30, 44), 0.5, True)])
+def test_a_part_keeps_its_pixels(order, inner, part, wins):
+    """A nucleus, less sure than the cell around it, in whatever order they are painted."""
+    probabilities = discs_as_probabilities((0.9, 20, (30, 30)), (0.7, 8, inner))
+    cell, nucleus = (probability > 0.5 for probability in probabilities)
+    result = LabelImage((60, 60), 2, part)
+    for index in order:
+        own = result.paint(index + 1, (slice(0, 60), slice(0, 60)), probabilities[index], 0.5)
+        np.testing.assert_array_equal(own, (cell, nucleus)[index])
+    np.testing.assert_array_equal(result.labels == 2, nucleus if wins else nucleus & ~cell)
+    np.testing.assert_array_equal(result.labels == 1, cell & ~nucleus if wins else cell)
+
+
+def test_of_two_alike_the_surer_wins():
+    one, two = discs_as_probabilities((0.7, 10, (30, 30)), (0.9, 10, (30, 30)))
+    result = LabelImage((60, 60), 2, 0.95)
+    for index, probability in enumerate((one, two)):
+        result.paint(index + 1, (slice(0, 60), slice(0, 60)), probability, 0.5)
+    np.testing.assert_array_equal(result.labels, np.where(two > 0.5, 2, 0))
 
 
 def test_a_box_in_which_nothing_is_likely_still_gets_its_likeliest_pixels():
