@@ -33,7 +33,7 @@ struct Problem {
     Dims stride, padding, dilation;
 
     template <class Shape>
-    Problem(const Shape& xs, const Shape& ws, const Shape& ys, const Attributes& a, bool f32_weights) {
+    Problem(const Shape& xs, const Shape& ws, const Shape& ys, const Attributes& a, bool bfloat16, bool f32_weights) {
         int rank = xs.size() - 2;
         for (int i = 0; i < rank; i++) {
             std::string axis = std::to_string(i);
@@ -42,7 +42,7 @@ struct Problem {
             dilation.push_back(a.at("dilation" + axis) - 1);
         }
         memory::dim groups = a.at("groups");
-        auto type = a.at("bfloat16") ? memory::data_type::bf16 : memory::data_type::f32;
+        auto type = bfloat16 ? memory::data_type::bf16 : memory::data_type::f32;
         using tag = memory::format_tag;
         auto operand = [&](const Shape& shape, bool weight) {
             Operand o;
@@ -70,10 +70,10 @@ struct Plan {
 };
 
 template <class Shape, class Prepare>
-static const Plan& plan(const Shape& a_shape, const Shape& b_shape, const Attributes& a, Prepare prepare) {
+static const Plan& plan(const Shape& xs, const Shape& ws, const Shape& ys, const Attributes& a, Prepare prepare) {
     static std::map<std::vector<double>, Plan> plans;
     std::vector<double> key;
-    for (auto* shape : {&a_shape, &b_shape})
+    for (auto* shape : {&xs, &ws, &ys})
         for (int i = 0; i < (int)shape->size(); i++) key.push_back((*shape)[i]);
     std::map<std::string, double> sorted(a.begin(), a.end());
     for (auto& attribute : sorted) key.push_back(attribute.second);
@@ -107,8 +107,8 @@ static void execute(const Plan& p, const float* first, const float* second, floa
 template <class Shape>
 void forward(const float* x, const Shape& xs, const float* w, const Shape& ws, float* y, const Shape& ys,
              const Attributes& a) {
-    execute(plan(xs, ws, a, [&] {
-        Problem p(xs, ws, ys, a, false);
+    execute(plan(xs, ws, ys, a, [&] {
+        Problem p(xs, ws, ys, a, a.at("bfloat16"), false);
         auto d = p.forward(dnnl::algorithm::convolution_auto);
         return Plan{dnnl::convolution_forward(d), {{DNNL_ARG_SRC, p.x, d.src_desc()},
                     {DNNL_ARG_WEIGHTS, p.w, d.weights_desc()}}, {DNNL_ARG_DST, p.y, d.dst_desc()}};
@@ -118,8 +118,8 @@ void forward(const float* x, const Shape& xs, const float* w, const Shape& ws, f
 template <class Shape>
 void backward_x(const float* dy, const Shape& ys, const float* w, const Shape& ws, float* dx, const Shape& xs,
                 const Attributes& a) {
-    execute(plan(xs, ws, a, [&] {
-        Problem p(xs, ws, ys, a, false);
+    execute(plan(xs, ws, ys, a, [&] {
+        Problem p(xs, ws, ys, a, a.at("bfloat16"), false);
         auto direct = dnnl::algorithm::convolution_direct;
         dnnl::convolution_backward_data::primitive_desc d(
             {direct, p.x.any, p.w.any, p.y.any, p.stride, p.dilation, p.padding, p.padding}, the_engine(),
@@ -132,9 +132,11 @@ void backward_x(const float* dy, const Shape& ys, const float* w, const Shape& w
 template <class Shape>
 void backward_w(const float* dy, const Shape& ys, const float* x, const Shape& xs, float* dw, const Shape& ws,
                 const Attributes& a) {
-    execute(plan(xs, ws, a, [&] {
+    execute(plan(xs, ws, ys, a, [&] {
         // The gradient of a weight is a sum over batch and space: it stays float32 even where the operands do not.
-        Problem p(xs, ws, ys, a, true), hint(xs, ws, ys, a, false);
+        // Rows of more than 224 stay float32 altogether: oneDNN 2.6.3 then writes past its buffers with AMX (3 x 3, stride 1).
+        bool bfloat16 = a.at("bfloat16") && xs[xs.size() - 1] <= 224;
+        Problem p(xs, ws, ys, a, bfloat16, true), hint(xs, ws, ys, a, bfloat16, false);
         auto direct = dnnl::algorithm::convolution_direct;
         dnnl::convolution_backward_weights::primitive_desc d(
             {direct, p.x.any, p.w.any, p.y.any, p.stride, p.dilation, p.padding, p.padding}, the_engine(),

@@ -64,6 +64,17 @@ def test_convolution_gradients_are_the_adjoint(shape, kernel, stride, padding):
         float((grad_x.numpy().astype(float) * other.numpy()).sum()), rel=1e-4, abs=1e-3)
 
 
+def test_weight_gradient_over_wide_rows_in_bfloat16():
+    """Debian's oneDNN 2.6.3 writes past its buffers here if AMX does it: the process dies, or the sums are wrong."""
+    if not cpu.has_bfloat16():
+        pytest.skip("this processor has no AMX: bfloat16 convolutions are never used on it")
+    x, weight, g = var(2, 16, 96, 256), var(16, 16, 3, 3), var(2, 16, 96, 256)
+    got = jt.grad((cpu.convolution(x, weight, padding=1, bfloat16=True) * g).sum(), weight).numpy()
+    # A weight's gradient correlates the input with the output's gradient: samples take the place of channels.
+    expected = convolve_in_float64(x.numpy().swapaxes(0, 1), g.numpy().swapaxes(0, 1), (1, 1), (1, 1)).swapaxes(0, 1)
+    assert relative_error(got, expected) < 1e-2
+
+
 def test_grouped_and_biased_convolution_agrees_with_jittor():
     layer = nn.Conv2d(6, 8, 3, padding=2, dilation=2, groups=2)
     x = var(2, 6, 9, 9)
