@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 
@@ -60,8 +61,9 @@ def weights_folder() -> Path:
     return Path(os.environ.get("WEIGHTS") or Path(__file__).resolve().parent.parent / "weights")
 
 
-def find_model(name: str) -> ModelFiles:
-    """The model called `name`. Raises WeightsError where the manifest cannot be read or does not know it."""
+def find_model(name: str, others: Iterable[str] = ()) -> ModelFiles:
+    """The model called `name`. Raises WeightsError where the manifest cannot be read or does not know it; others: names
+    beyond the manifest's that the caller would have known what to do with, for the error's list."""
     manifest = weights_folder() / "manifest.json"
     try:
         models = {
@@ -77,7 +79,7 @@ def find_model(name: str) -> ModelFiles:
         raise WeightsError(f"{manifest} must be JSON, models each with a name, a family and files; got "
                            f"{type(error).__name__}: {error}") from error
     if name not in models:
-        raise WeightsError(f"model must be one of {_listed(models)}; got {name}")
+        raise WeightsError(f"model must be one of {_listed({*models, *others})}; got {name}")
     if strays:
         raise WeightsError(f"{manifest}: files of model {name} must lie inside its folder; got {strays[0]}")
     return models[name]

@@ -34,7 +34,7 @@ def open_segmenter(model: str = "roi", engine: str = "openvino", backend: str = 
     if model in ROI:
         return _by_rank(*ROI[model], lambda name: open_segmenter(name, engine, backend, exclude_z_max))
     # Each way of segmenting is imported where it is taken: start-up is most of a short run.
-    files = find_model(model)
+    files = find_model(model, others=ROI)
     if "memory_attention" in files.graphs:
         from inference.segment.propagate import PropagateSegmenter, tracker_of
 

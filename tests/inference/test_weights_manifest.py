@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from inference.segment import open_segmenter
 from inference.weights import WeightsError, find_model, weights_folder
 
 ENTRY = {"name": "roi2d", "family": "roi2d", "files": {"openvino": "roi2d/roi2d.xml", "jittor": "roi2d/a.safetensors"},
@@ -43,6 +44,8 @@ def test_unknown_model_lists_the_known(manifest):
     manifest(ENTRY, {**ENTRY, "name": "sam"})
     with pytest.raises(WeightsError, match="^model must be one of roi2d, sam; got medsam$"):
         find_model("medsam")
+    with pytest.raises(WeightsError, match="^model must be one of roi, roi-int8, roi2d, sam; got medsam$"):
+        open_segmenter("medsam")
 
 
 def test_role_that_the_model_has_not(manifest):
