@@ -14,8 +14,6 @@ from inference.segment.labels import LabelImage
 LOOSEN_PX = 3
 # Of the crops of one pass: enough to keep the cores busy, few enough for the activations to stay in the cache.
 MOST_PIXELS = {2: 8 * 192 * 192, 3: 32 * 64 * 64}
-# Of an object's mask, in another's: from here on it is a part of the other.
-PART = 0.95
 # What is less likely than this is no part of an object, however far its mask is from the sides of its box.
 LEAST_PROBABILITY = 0.02
 
@@ -42,7 +40,7 @@ class RoiSegmenter:
 
     def __call__(self, case: Case) -> np.ndarray:
         shape = case.image.shape[: case.ndim]
-        result = LabelImage(shape, len(case.boxes), PART)
+        result = LabelImage(shape, len(case.boxes))
         for index, where, probability in self.probabilities(case.image, case.boxes):
             result.paint(index + 1, where, probability, self._threshold(probability, case.boxes[index]))
         return result.labels
