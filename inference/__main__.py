@@ -9,8 +9,11 @@ import sys
 import time
 from pathlib import Path
 
+from inference.lazy import lighten_numpy
+
 # Before numpy is loaded: its matrix products are small, and threads that spin until the next one cost more than they save.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+lighten_numpy()
 
 EPILOG = """\
 Reads every case of the input folder itself, hidden files aside, in the order of their names, and writes the masks of

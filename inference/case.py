@@ -8,8 +8,8 @@ import io
 import math
 import os
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -33,8 +33,7 @@ class CaseError(ValueError):
     """A case that cannot be read or written. The text names the file, the field, the rule and the value."""
 
 
-@dataclass(frozen=True, eq=False)
-class Case:
+class Case(NamedTuple):
     """An image or a volume with one box per object to segment.
 
     name            file name without `.npz`, `.nii.gz`, ...

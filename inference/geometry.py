@@ -8,8 +8,8 @@ interval [i, i + 1) of its axis, so the box x_min..x_max covers [x_min, x_max + 
 import math
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,8 +17,7 @@ import numpy as np
 BLOCK_PX = 128
 
 
-@dataclass(frozen=True)
-class Window:
+class Window(NamedTuple):
     """An axis-aligned, real-valued interval per spatial axis, in px or voxel: [start, start + extent).
 
     start, extent: float64 (rank,) in array order, (y, x) or (z, y, x). It may stick out of the image.

@@ -3,7 +3,6 @@
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ Reader = Callable[[Path], tuple[Case, Callable[[Path, np.ndarray], None]]]
 """A case from its file, and what writes its masks: a function of their file and the labels."""
 
 
-@dataclass
 class Job:
     """One case on its way.
 
@@ -26,12 +24,12 @@ class Job:
     held          between two steps: what the last one hands to the next
     """
 
-    path: Path
-    target: Path
-    objects: int = 0
-    times_s: list[float] = field(default_factory=list)
-    error: Exception | None = None
-    held: Any = None
+    def __init__(self, path: Path, target: Path):
+        self.path, self.target = path, target
+        self.objects = 0
+        self.times_s: list[float] = []
+        self.error: Exception | None = None
+        self.held: Any = None
 
 
 class Runner:

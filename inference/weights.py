@@ -1,18 +1,17 @@
 """The manifest of weights, `weights/manifest.json`: which models there are and where their files lie."""
 
-import dataclasses
 import json
 import os
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 
 class WeightsError(ValueError):
     """Weights that cannot be used. The text names the manifest or file, the rule and the value."""
 
 
-@dataclasses.dataclass(frozen=True)
-class ModelFiles:
+class ModelFiles(NamedTuple):
     """A model of the manifest.
 
     name    how `--model` calls it
@@ -40,7 +39,7 @@ class ModelFiles:
         """The files of one graph of the model: its own, under their plain roles, and those that all graphs share."""
         files = {role.removeprefix(f"{graph}."): path for role, path in self.files.items()
                  if "." not in role or role.startswith(f"{graph}.")}
-        return dataclasses.replace(self, files=files, graph=graph)
+        return self._replace(files=files, graph=graph)
 
     def path(self, role: str) -> Path:
         """Where the file of `role` lies. Raises WeightsError where it is not listed, not there or not whole."""

@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,8 +18,7 @@ BOXES = 8
 SLICES = 128
 
 
-@dataclass(frozen=True)
-class Embedding:
+class Embedding(NamedTuple):
     """An encoded image. values: float32 (1, C, h, w), an array of its own. shape: (H, W) of the image, px."""
 
     values: np.ndarray

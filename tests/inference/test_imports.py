@@ -10,6 +10,9 @@ ONLY_IN = {"onnxruntime": ["engines/onnxruntime.py"], "jittor": ["engines/jittor
            "models": ["engines/jittor.py", "engines/jittor_check.py"],
            "nibabel": ["formats/nifti.py", "formats/orientation.py"], "PIL": ["formats/picture.py"],
            "pydicom": ["formats/dicom.py"]}
+# Slow to import, and not needed for a case: `lazy` keeps numpy's out, and dataclasses takes inspect.
+NOT_FOR_ONE_CASE = {"numpy.random.mtrand", "numpy.ma.core", "numpy.polynomial.polynomial", "dataclasses", "inspect", "hashlib",
+                    "concurrent.futures"}
 NEVER_ON_THE_CPU = {"jittor", "onnx", "torch", "scipy", "pandas", "cv2", "PIL", "nibabel", "pydicom", "matplotlib", "models",
                     "training", "export", "evaluation", "time_eval"}
 
@@ -75,3 +78,12 @@ def test_a_cpu_run_loads_one_engine_and_nothing_else(engine, repo, tiny_model, t
     assert not loaded & NEVER_ON_THE_CPU
     # Of OpenVINO the C library alone: its Python package takes longer to import than a case to segment.
     assert {name for name in loaded if name.startswith(("openvino", "onnxruntime"))} == {engine} - {"openvino"}
+
+
+def test_one_image_starts_up_without_slow_imports(repo, tmp_path, write_case, image):
+    write_case("2Da.npz", tmp_path / "in", imgs=image, boxes=[[1, 2, 9, 8]])
+    command = [sys.executable, "-X", "importtime", "-m", "inference", "-i", str(tmp_path / "in"), "-o", str(tmp_path / "out")]
+    run = subprocess.run(command, cwd=repo, text=True, capture_output=True, check=True)
+    imported = {line.rpartition("|")[2].strip() for line in run.stderr.splitlines() if line.startswith("import time:")}
+    assert {"numpy", "inference.segment.roi"} <= imported
+    assert not imported & NOT_FOR_ONE_CASE
