@@ -1,4 +1,4 @@
-# The challenge's container. Targets: cpu (the default: numpy and OpenVINO) and gpu (Jittor with CUDA).
+# The challenge's container. Targets: cpu (the default: numpy, OpenVINO and isal) and gpu (Jittor with CUDA).
 #   docker build --network host --target cpu --tag medseg-laptop:latest .
 # The classic builder, which Debian 12's docker.io uses, builds every stage up to the target; without --target that includes
 # gpu and its large base. BuildKit and podman build only what the target needs, and need no --target.
@@ -65,7 +65,7 @@ ARG PIP_EXTRA_INDEX_URL
 ARG PIP_TRUSTED_HOST
 COPY requirements-dev.txt requirements-runtime.txt /tmp/
 RUN python3.11 -m venv /workspace/.venv \
- && grep -E '^(jittor|safetensors|numpy)==' -h /tmp/requirements-*.txt >/tmp/requirements.txt \
+ && grep -E '^(jittor|safetensors|numpy|isal)==' -h /tmp/requirements-*.txt >/tmp/requirements.txt \
  && /workspace/.venv/bin/python -m pip install --no-cache-dir -r /tmp/requirements.txt
 WORKDIR /workspace
 COPY predict.sh /workspace/

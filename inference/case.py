@@ -7,13 +7,13 @@ branch LiteMedSAM. Inputs hold `imgs`, `boxes` and, for volumes, `spacing`; outp
 import io
 import math
 import os
-import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from inference.files import write_whole
+from inference.zipped import zipfile
 
 # A label image of uint16 tells 65,535 objects apart.
 MAX_BOXES = 65_535

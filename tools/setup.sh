@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes .venv ready; safe to repeat.   sh tools/setup.sh runtime|dev
-#   runtime  numpy and OpenVINO: all that predict.sh needs
+#   runtime  numpy, OpenVINO and isal: all that predict.sh needs
 #   dev      also Jittor with what its compiler needs, the exporter's packages, and the tests
 # Missing Debian packages are installed when this runs as root; otherwise they are named and the script stops.
 # PYTHON chooses the interpreter (default python3); pip takes its index and certificates from its own environment.

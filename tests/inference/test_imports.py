@@ -9,7 +9,7 @@ import pytest
 ONLY_IN = {"onnxruntime": ["engines/onnxruntime.py"], "jittor": ["engines/jittor.py", "engines/jittor_check.py"],
            "models": ["engines/jittor.py", "engines/jittor_check.py"],
            "nibabel": ["formats/nifti.py", "formats/orientation.py"], "PIL": ["formats/picture.py"],
-           "pydicom": ["formats/dicom.py"]}
+           "pydicom": ["formats/dicom.py"], "isal": ["zipped.py"]}
 # Slow to import, and not needed for a case: `lazy` keeps numpy's out, and dataclasses takes inspect.
 NOT_FOR_ONE_CASE = {"numpy.random.mtrand", "numpy.ma.core", "numpy.polynomial.polynomial", "dataclasses", "inspect", "hashlib",
                     "concurrent.futures"}
