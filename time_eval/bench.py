@@ -6,10 +6,12 @@ Every run is predict.sh as a process of its own on the bare host. By turns, for 
 import argparse
 import datetime
 import itertools
+import multiprocessing
 import re
 import statistics
 import sys
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,7 +76,13 @@ def contenders(models: list[str], engines: list[str], isas: list[str], scratch: 
 
 
 def publish_random(model: str, folder: Path) -> None:
-    """Exports `model` with random weights to `folder`."""
+    """Exports `model` with random weights to `folder`, in a process of its own: memory that this one came to hold would count
+    as that of every run, see `runners.BareRunner`."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as apart:
+        apart.submit(_publish_random, model, folder).result()
+
+
+def _publish_random(model: str, folder: Path) -> None:
     import jittor as jt
 
     import models  # noqa: F401
