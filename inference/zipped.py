@@ -1,14 +1,8 @@
-"""`zipfile`, Python's own module, or one just like it that packs and unpacks with ISA-L where the package isal is installed:
-a volume is then read in half the time, and its masks are packed in a tenth."""
+"""`zipfile`: Python's own, or one just like it that packs and unpacks with ISA-L where the package isal is installed. A volume
+is then read in half the time, and its masks are packed in a tenth."""
 
 import importlib.util
-import zipfile as _zipfile
 from types import ModuleType
-
-try:
-    from isal import isal_zlib
-except ImportError:  # nothing but time is lost
-    isal_zlib = None
 
 
 def _computing_with(zlib: ModuleType) -> ModuleType:
@@ -20,4 +14,9 @@ def _computing_with(zlib: ModuleType) -> ModuleType:
     return copy
 
 
-zipfile = _computing_with(isal_zlib) if isal_zlib else _zipfile
+try:
+    from isal import isal_zlib
+except ImportError:  # nothing but time is lost
+    import zipfile
+else:
+    zipfile = _computing_with(isal_zlib)

@@ -12,7 +12,7 @@ ONLY_IN = {"onnxruntime": ["engines/onnxruntime.py"], "jittor": ["engines/jittor
            "pydicom": ["formats/dicom.py"], "isal": ["zipped.py"]}
 # Slow to import, and not needed for a case: `lazy` keeps numpy's out, and dataclasses takes inspect.
 NOT_FOR_ONE_CASE = {"numpy.random.mtrand", "numpy.ma.core", "numpy.polynomial.polynomial", "dataclasses", "inspect", "hashlib",
-                    "concurrent.futures"}
+                    "concurrent.futures", "zipfile"}
 NEVER_ON_THE_CPU = {"jittor", "onnx", "torch", "scipy", "pandas", "cv2", "PIL", "nibabel", "pydicom", "matplotlib", "models",
                     "training", "export", "evaluation", "time_eval"}
 

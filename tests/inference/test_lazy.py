@@ -38,7 +38,7 @@ def test_a_lazy_module_that_does_not_exist_is_missing_at_once(package):
         import parcel.missing  # noqa: F401
 
 
-def test_a_light_numpy_is_a_whole_one():
+def test_a_light_numpy_is_a_whole_one(repo):
     """Its random numbers, Fourier transforms, polynomials and masked arrays are there for who uses them."""
     code = """if True:
         import sys
@@ -52,4 +52,4 @@ def test_a_light_numpy_is_a_whole_one():
         assert np.ma.array([1, 2], mask=[True, False]).sum() == 2
         assert "numpy.random.mtrand" in sys.modules and "numpy.ma.core" in sys.modules
     """
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-c", code], cwd=repo, check=True)
